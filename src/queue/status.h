@@ -1,0 +1,20 @@
+/* status.h: how the inside of the library returns an error. */
+#ifndef QUEUE_STATUS_H
+#define QUEUE_STATUS_H
+
+#include <stdint.h>
+
+#include <mailroom/status.h>
+
+/* Keeps the system's code and a sentence for this thread (mr_last_os_error, mr_last_error_text) and returns `status`,
+ * so that a failing function ends with `return status_fail(MR_E_NAME, 0, "…", …);`. `format` as in printf; it says
+ * what failed, on what, and what to do. 512 bytes are kept. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+int status_fail(int status, int64_t os_error, const char *format, ...);
+
+/* The same without a sentence: the code's own says all. */
+int status_fail_plain(int status);
+
+#endif

@@ -1,0 +1,59 @@
+/* thread.h: the threads, locks and clock that every module uses, one file per platform behind it.
+ *
+ * C11's <threads.h> would do, but mingw-w64 has none. All functions here succeed or end the process with a
+ * message: a mutex that cannot be locked is a broken program, not an error to handle. Only thread_start can fail. */
+#ifndef QUEUE_THREAD_H
+#define QUEUE_THREAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Room for the platform's own object; the platform's file checks at compile time that it is enough. */
+typedef union mutex {
+    uint64_t room[8];
+    void *alignment;
+} mutex;
+
+typedef union condition {
+    uint64_t room[8];
+    void *alignment;
+} condition;
+
+typedef struct thread {
+    uintptr_t handle;
+} thread;
+
+/* A plain lock: not recursive, no time-out. */
+void mutex_init(mutex *m);
+void mutex_destroy(mutex *m);
+void mutex_lock(mutex *m);
+bool mutex_try_lock(mutex *m);
+void mutex_unlock(mutex *m);
+
+/* A condition variable; its waits may wake for no reason, so the caller loops. */
+void condition_init(condition *c);
+void condition_destroy(condition *c);
+void condition_wait(condition *c, mutex *m);
+/* Waits until signalled or until clock_now() reaches `deadline`; false when the time had come. */
+bool condition_wait_until(condition *c, mutex *m, uint64_t deadline);
+void condition_signal(condition *c);
+void condition_broadcast(condition *c);
+
+/* Starts a thread with every asynchronous signal blocked (a library's threads take no signal meant for the
+ * program). 0, or MR_E_SYSTEM with the system's code kept. `name` shows in ps and debuggers, 15 bytes at most. */
+int thread_start(thread *t, const char *name, void (*run)(void *), void *argument);
+/* Waits for the thread's end and frees it: exactly once per started thread. */
+void thread_join(thread t);
+/* A number that tells this thread from every other living one of the process; never 0. */
+uint64_t thread_self(void);
+
+/* Monotonic time in nanoseconds. NEVER (see below) is a deadline that does not come. */
+uint64_t clock_now(void);
+#define CLOCK_NEVER UINT64_MAX
+/* now + milliseconds, saturating at CLOCK_NEVER; MR_FOREVER (UINT32_MAX) gives CLOCK_NEVER. */
+uint64_t clock_deadline(uint32_t milliseconds);
+
+/* The number of this process, re-read after a fork. */
+uint32_t process_id(void);
+
+#endif

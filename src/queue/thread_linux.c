@@ -1,0 +1,169 @@
+/* thread_linux.c: thread.h on POSIX threads and CLOCK_MONOTONIC. */
+#include "queue/thread.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "queue/memory.h"
+#include "queue/status.h"
+
+_Static_assert(sizeof(pthread_mutex_t) <= sizeof(mutex), "mutex has room for the system's");
+_Static_assert(sizeof(pthread_cond_t) <= sizeof(condition), "condition has room for the system's");
+_Static_assert(sizeof(pthread_t) <= sizeof(uintptr_t), "a thread's handle fits");
+
+#define NANOSECONDS 1000000000u
+
+static void must(int error, const char *what)
+{
+    if (error != 0) {
+        fprintf(stderr, "mailroom: %s: %s\n", what, strerror(error));
+        abort();
+    }
+}
+
+void mutex_init(mutex *m)
+{
+    must(pthread_mutex_init((pthread_mutex_t *) (void *) m, NULL), "pthread_mutex_init");
+}
+
+void mutex_destroy(mutex *m)
+{
+    must(pthread_mutex_destroy((pthread_mutex_t *) (void *) m), "pthread_mutex_destroy");
+}
+
+void mutex_lock(mutex *m)
+{
+    must(pthread_mutex_lock((pthread_mutex_t *) (void *) m), "pthread_mutex_lock");
+}
+
+bool mutex_try_lock(mutex *m)
+{
+    int error = pthread_mutex_trylock((pthread_mutex_t *) (void *) m);
+    if (error == EBUSY)
+        return false;
+    must(error, "pthread_mutex_trylock");
+    return true;
+}
+
+void mutex_unlock(mutex *m)
+{
+    must(pthread_mutex_unlock((pthread_mutex_t *) (void *) m), "pthread_mutex_unlock");
+}
+
+void condition_init(condition *c)
+{
+    pthread_condattr_t attributes;
+    must(pthread_condattr_init(&attributes), "pthread_condattr_init");
+    must(pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC), "pthread_condattr_setclock");
+    must(pthread_cond_init((pthread_cond_t *) (void *) c, &attributes), "pthread_cond_init");
+    must(pthread_condattr_destroy(&attributes), "pthread_condattr_destroy");
+}
+
+void condition_destroy(condition *c)
+{
+    must(pthread_cond_destroy((pthread_cond_t *) (void *) c), "pthread_cond_destroy");
+}
+
+void condition_wait(condition *c, mutex *m)
+{
+    must(pthread_cond_wait((pthread_cond_t *) (void *) c, (pthread_mutex_t *) (void *) m), "pthread_cond_wait");
+}
+
+bool condition_wait_until(condition *c, mutex *m, uint64_t deadline)
+{
+    if (deadline == CLOCK_NEVER) {
+        condition_wait(c, m);
+        return true;
+    }
+    struct timespec when = {.tv_sec = (time_t) (deadline / NANOSECONDS), .tv_nsec = (long) (deadline % NANOSECONDS)};
+    int error = pthread_cond_timedwait((pthread_cond_t *) (void *) c, (pthread_mutex_t *) (void *) m, &when);
+    if (error == ETIMEDOUT)
+        return false;
+    must(error, "pthread_cond_timedwait");
+    return true;
+}
+
+void condition_signal(condition *c)
+{
+    must(pthread_cond_signal((pthread_cond_t *) (void *) c), "pthread_cond_signal");
+}
+
+void condition_broadcast(condition *c)
+{
+    must(pthread_cond_broadcast((pthread_cond_t *) (void *) c), "pthread_cond_broadcast");
+}
+
+struct start {
+    void (*run)(void *);
+    void *argument;
+    char name[16];
+};
+
+static void *thread_main(void *argument)
+{
+    struct start start = *(struct start *) argument;
+    memory_free(argument);
+    (void) pthread_setname_np(pthread_self(), start.name); /* a name is a comfort, its failure none */
+    start.run(start.argument);
+    return NULL;
+}
+
+int thread_start(thread *t, const char *name, void (*run)(void *), void *argument)
+{
+    struct start *start = memory_alloc(sizeof *start);
+    if (start == NULL)
+        return status_fail(MR_E_MEMORY, 0, "no memory to start a thread");
+    *start = (struct start){.run = run, .argument = argument};
+    snprintf(start->name, sizeof start->name, "%s", name);
+
+    sigset_t all, before;
+    sigfillset(&all);
+    /* Faults are the thread's own and stay deliverable: blocking them would turn a handler into a silent kill. */
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGILL);
+    must(pthread_sigmask(SIG_SETMASK, &all, &before), "pthread_sigmask");
+    pthread_t handle;
+    int error = pthread_create(&handle, NULL, thread_main, start);
+    must(pthread_sigmask(SIG_SETMASK, &before, NULL), "pthread_sigmask");
+    if (error != 0) {
+        memory_free(start);
+        return status_fail(MR_E_SYSTEM, error, "cannot start a thread: %s", strerror(error));
+    }
+    t->handle = (uintptr_t) handle;
+    return MR_OK;
+}
+
+void thread_join(thread t)
+{
+    must(pthread_join((pthread_t) t.handle, NULL), "pthread_join");
+}
+
+uint64_t thread_self(void)
+{
+    return (uint64_t) pthread_self();
+}
+
+uint64_t clock_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t) now.tv_sec * NANOSECONDS + (uint64_t) now.tv_nsec;
+}
+
+uint64_t clock_deadline(uint32_t milliseconds)
+{
+    return milliseconds == UINT32_MAX ? CLOCK_NEVER : clock_now() + (uint64_t) milliseconds * 1000000u;
+}
+
+uint32_t process_id(void)
+{
+    return (uint32_t) getpid();
+}
