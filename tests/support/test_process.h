@@ -1,0 +1,27 @@
+/* test_process.h: what the plain runner asks of the system: run one test in a process of its own. One file per
+ * platform, test_process_linux.c and test_process_windows.c. */
+#ifndef TEST_SUPPORT_TEST_PROCESS_H
+#define TEST_SUPPORT_TEST_PROCESS_H
+
+/* Exit statuses of a test's process. */
+#define TEST_EXIT_PASSED  0
+#define TEST_EXIT_FAILED  1
+#define TEST_EXIT_SKIPPED 77
+
+enum test_outcome {
+    TEST_ENDED,     /* code: the exit status */
+    TEST_CRASHED,   /* code: the signal (Linux) or the exception code (Windows) */
+    TEST_TIMED_OUT, /* code: 0 */
+    TEST_NOT_RUN,   /* code: the system's error */
+};
+
+struct test_result {
+    enum test_outcome outcome;
+    unsigned code;
+};
+
+/* Starts this program again with "--run test", with the same standard output and error, and waits for its end, at
+ * most the given seconds. Afterwards nothing that the test has started is alive. */
+struct test_result test_process_run(const char *test, unsigned seconds);
+
+#endif
