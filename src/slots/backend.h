@@ -1,0 +1,162 @@
+/* backend.h: what a platform must provide to have mailslots. Written for whoever adds the next one.
+ *
+ * Shared code (reader.c, writer.c) holds the queues, the modes, the time-outs, the policies and the life of the public
+ * objects. The backend has the slot itself (a name that is live, and the bytes that arrive) and the writer's link to
+ * one. Which lanes there are behind them is the backend's own matter.
+ *
+ *   reader.c   slot_open ► [ slot_arm ► on_ready ► slot_take … deliver ]* ► slot_close
+ *   writer.c   link_open ► [ link_connect ► link_send … link_watch/link_wait ]* ► link_close
+ *
+ * Threads   reader.c sees to it that slot_take is not run by two threads at once for one slot, writer.c that link_send,
+ *           link_connect and link_disconnect are not for one link. All else is said at the function.
+ * Platforms Linux: slot_linux.c (listener, connections, inner epoll set), link_linux.c, on rendezvous_linux.c.
+ *           Windows: mailslot_windows.c.
+ */
+#ifndef SLOTS_BACKEND_H
+#define SLOTS_BACKEND_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <mailroom/message.h>
+#include <mailroom/reader.h>
+#include <mailroom/writer.h>
+
+#include "iocp/backend.h"
+#include "iocp/workers.h"
+#include "queue/buffer_pool.h"
+#include "slots/name.h"
+#include "slots/slot_message.h"
+
+typedef struct slot slot;
+typedef struct slot_link slot_link;
+
+/* ---- the reading end ---- */
+
+struct slot_config {
+    const struct slot_name *name;     /* local; copied */
+    const mr_reader_options *options; /* checked, defaults filled in; read during slot_open only */
+    struct mr_port *port;             /* NULL: nobody will call slot_arm */
+    struct buffer_pool *pool;
+
+    /* Takes one message that has arrived: the buffer's reference passes to it. Called from slot_take and slot_close only,
+     * on their thread. The header's `public` is complete (slot_message_finish). */
+    void (*deliver)(void *context, struct buffer *message);
+    /* Something may be there to take. Called once per slot_arm, on a worker of the port. */
+    void (*on_ready)(void *context);
+    void *context;
+};
+
+/* How much a call of slot_take may still bring. The backend subtracts; it stops before a message that does not fit,
+ * except that the first message of a call is always taken. */
+struct slot_budget {
+    size_t messages;
+    size_t bytes;
+};
+
+enum slot_taken {
+    SLOT_EMPTY,   /* nothing was left at the last look */
+    SLOT_MORE,    /* the budget is spent: call again */
+    SLOT_STARVED  /* the pool refused a buffer of *wanted bytes: wait for the pool */
+};
+
+/* What the lanes count; the reader adds what it counts itself. Monotonic but for `connections`. */
+struct slot_counts {
+    uint64_t dropped_too_big;
+    uint64_t dropped_violation;
+    uint64_t refused_access;
+    uint64_t refused_quota;
+    uint64_t refused_descriptors;
+    uint64_t violations;
+    uint64_t connections;
+};
+
+/* What the statistics page shows. */
+struct slot_figures {
+    uint64_t max_message;
+    uint64_t waiting;
+    uint64_t waiting_bytes;
+    uint64_t next_size; /* UINT64_MAX: nothing waits */
+    uint64_t waiting_peak;
+    uint64_t messages;
+    uint64_t bytes;
+    uint64_t dropped;
+    uint64_t refused;
+    uint64_t connections;
+};
+
+/* Makes the name live. MR_E_EXISTS, MR_E_ACCESS, MR_E_NAME, MR_E_DESCRIPTORS, MR_E_MEMORY, MR_E_SYSTEM. */
+int slot_open(slot **out, const struct slot_config *config);
+
+/* Takes what has arrived, fairly between writers, by calling deliver for each message. Never blocks. `*wanted` is set
+ * with SLOT_STARVED. */
+enum slot_taken slot_take(slot *s, struct slot_budget *budget, size_t *wanted);
+
+/* Asks for one on_ready, which comes at once if something is there already (so nothing is missed between the last
+ * slot_take and this). At most one is outstanding. With a port only. After slot_cancel it still comes, once. */
+void slot_arm(slot *s);
+/* Makes an outstanding on_ready come soon. Any thread. */
+void slot_cancel(slot *s);
+
+/* Without a port: blocks until something may be there to take, slot_wake is called, or `deadline`: then MR_E_TIMEOUT.
+ * Several threads may wait. */
+int slot_wait(slot *s, uint64_t deadline);
+/* Wakes every thread in slot_wait. Any thread. */
+void slot_wake(slot *s);
+/* The reader's queue holds messages (true) or nothing (false): keeps slot_handle readable while it does. While `paused`
+ * arrivals do not make it readable. Under the reader's lock. */
+void slot_signal(slot *s, bool takeable, bool paused);
+/* What mr_reader_fd returns; HANDLE_NONE where the platform has none. */
+os_handle slot_handle(const slot *s);
+
+/* Gives the slot another name; the caller has excluded slot_take. The connections of the old name are ended after
+ * what they had sent has been delivered (deliver is called from here too). Errors leave everything as it was. */
+int slot_rename(slot *s, const struct slot_name *name);
+
+void slot_get_counts(slot *s, struct slot_counts *counts); /* any thread */
+/* Publishes to the statistics page. One thread at a time. */
+void slot_publish(slot *s, const struct slot_figures *figures);
+
+/* Ends the name and every connection. What has arrived and was not taken is counted, not delivered: *lost messages.
+ * No on_ready is outstanding, nobody is in slot_wait. `in_child`: this is a forked child; only its copies of
+ * descriptors and mappings go, the parent's slot is not touched. */
+void slot_close(slot *s, bool in_child, uint64_t *lost);
+
+/* ---- the writing end ---- */
+
+struct link_config {
+    const struct slot_name *name;     /* copied */
+    const mr_writer_options *options; /* checked, defaults filled in; copied as far as needed */
+};
+
+int link_open(slot_link **out, const struct link_config *config);
+
+/* Connects to the slot if it is live. Does not wait, except for room in the queue of connections of a busy reader until
+ * `deadline`. MR_OK (also if it is connected already), MR_E_NO_SLOT, MR_E_ACCESS, MR_E_OWNER, MR_E_TIMEOUT,
+ * MR_E_DESCRIPTORS, MR_E_SYSTEM. */
+int link_connect(slot_link *l, uint64_t deadline);
+bool link_connected(const slot_link *l);
+void link_disconnect(slot_link *l);
+/* Another name, disconnected. */
+int link_rename(slot_link *l, const struct slot_name *name);
+
+/* The largest message that the slot and the lane take, in bytes; 0 while it is not known (not connected). */
+size_t link_max_message(const slot_link *l);
+
+/* Hands the whole message over, or nothing of it; never blocks. MR_OK; MR_E_FULL: no room now (link_wait, link_watch);
+ * MR_E_GONE: the reader has gone, the link is disconnected now; MR_E_TOO_BIG; MR_E_SYSTEM. */
+int link_send(slot_link *l, const void *data, size_t length, uint32_t priority);
+
+/* After MR_E_FULL: waits until there may be room, the reader has gone, link_wake, or `deadline` (MR_E_TIMEOUT). */
+int link_wait(slot_link *l, uint64_t deadline);
+/* Wakes link_wait. Any thread. */
+void link_wake(slot_link *l);
+
+/* The same for a port: `o` completes (handler on a worker) when there may be room or the reader has gone. Exactly once; a
+ * cancelled one too. The link stays connected until it has. */
+enum started link_watch(slot_link *l, port *p, operation *o);
+
+void link_close(slot_link *l, bool in_child);
+
+#endif
