@@ -7,7 +7,7 @@
  *
  * Everything the pool takes from the allocator (buffers in use, buffers in caches, the caches and the pool itself) and
  * everything charged with pool_charge counts against the ceiling, at every instant. Memory never comes back zeroed.
- * The invariants and atomic pairs are in buffer_pool.c.
+ * The invariants and atomic pairs are in pool_private.h.
  */
 #ifndef MAILROOM_QUEUE_BUFFER_POOL_H
 #define MAILROOM_QUEUE_BUFFER_POOL_H
@@ -18,9 +18,9 @@
 #include <stdint.h>
 
 #define POOL_CEILING_DEFAULT ((size_t) 256 << 20)
-#define POOL_SMALLEST ((size_t) 64)         /* capacity of the smallest class */
-#define POOL_LARGEST ((size_t) 16 << 20)    /* capacity of the largest class; above it, exact sizes, never cached */
-#define POOL_CLASSES 37u                    /* 64, 96, 128, 192, … 16 MiB */
+#define POOL_SMALLEST        ((size_t) 64)       /* capacity of the smallest class */
+#define POOL_LARGEST         ((size_t) 16 << 20) /* of the largest; above it exact sizes, never cached */
+#define POOL_CLASSES         37u                 /* 64, 96, 128, 192, … 16 MiB */
 
 struct buffer_pool; /* any thread */
 struct pool_cache;  /* one thread at a time */
@@ -29,17 +29,17 @@ struct pool_cache;  /* one thread at a time */
  * outside, by buffer_set_length. */
 struct buffer {
     struct buffer_pool *pool;
-    size_t capacity;        /* bytes of data there is room for, two NUL bytes behind them not counted */
-    size_t length;          /* bytes of data there are */
+    size_t capacity; /* bytes of data there is room for, two NUL bytes behind them not counted */
+    size_t length;   /* bytes of data there are */
     _Atomic uint32_t refs;
-    uint16_t size_class;    /* POOL_CLASSES for an exact size */
-    uint16_t data_offset;   /* from the start of this struct */
+    uint16_t size_class;  /* POOL_CLASSES for an exact size */
+    uint16_t data_offset; /* from the start of this struct */
 };
 
 struct pool_options {
-    size_t ceiling;       /* bytes; 0: POOL_CEILING_DEFAULT */
-    size_t urgent_share;  /* bytes of the ceiling that only urgent requests may use; POOL_SHARE_DEFAULT: an eighth */
-    size_t header_bytes;  /* room for the caller's header in each buffer; at most 4096 */
+    size_t ceiling;      /* bytes; 0: POOL_CEILING_DEFAULT */
+    size_t urgent_share; /* bytes of the ceiling that only urgent requests may use; POOL_SHARE_DEFAULT: an eighth */
+    size_t header_bytes; /* room for the caller's header in each buffer; at most 4096 */
 };
 #define POOL_SHARE_DEFAULT SIZE_MAX
 
@@ -50,7 +50,8 @@ enum pool_result {
     POOL_NO_MEMORY, /* the allocator itself refused */
 };
 
-/* Opens a pool; NULL when the allocator refuses, the header is too large or the ceiling cannot hold the pool itself. */
+/* Opens a pool; NULL when the allocator refuses or an option is out of range: a header too large, a share
+ * that is no less than the ceiling, a ceiling that cannot hold the pool itself (some 2 KiB). */
 struct buffer_pool *pool_open(const struct pool_options *options);
 
 /* Closes a pool: no pool_get, pool_charge or pool_wait afterwards. Returns the number of buffers that are still out.
@@ -148,17 +149,17 @@ void pool_wake(struct buffer_pool *pool);
 
 struct pool_statistics {
     size_t ceiling;
-    size_t bytes;          /* everything counted against the ceiling, now */
-    size_t bytes_high;     /* its high-water mark */
-    size_t bytes_cached;   /* of it, buffers in caches */
-    size_t bytes_charged;  /* of it, pool_charge */
-    size_t bytes_own;      /* of it, the pool and its caches themselves */
-    size_t bytes_in_use;   /* of it, buffers that are out: the rest */
+    size_t bytes;         /* everything counted against the ceiling, now */
+    size_t bytes_high;    /* its high-water mark */
+    size_t bytes_cached;  /* of it, buffers in caches */
+    size_t bytes_charged; /* of it, pool_charge */
+    size_t bytes_own;     /* of it, the pool and its caches themselves */
+    size_t bytes_in_use;  /* of it, buffers that are out: the rest */
     size_t buffers_out;
     size_t waiters;
-    uint64_t refusals;        /* pool_get and pool_charge answered with POOL_CEILING */
-    uint64_t refusals_never;  /* … with POOL_NEVER */
-    uint64_t failures;        /* … with POOL_NO_MEMORY */
+    uint64_t refusals;                 /* pool_get and pool_charge answered with POOL_CEILING */
+    uint64_t refusals_never;           /* … with POOL_NEVER */
+    uint64_t failures;                 /* … with POOL_NO_MEMORY */
     uint64_t gets[POOL_CLASSES + 1];   /* buffers handed out by class; the last: exact sizes */
     uint64_t misses[POOL_CLASSES + 1]; /* of them, taken from the allocator */
 };
@@ -166,6 +167,8 @@ struct pool_statistics {
 /* Each figure is exact at some instant during the call, the whole is no snapshot while other threads work. */
 void pool_statistics(struct buffer_pool *pool, struct pool_statistics *statistics);
 
+/* The class that serves a size; POOL_CLASSES above POOL_LARGEST. */
+unsigned pool_class_of(size_t size);
 /* Capacity of a class. */
 size_t pool_class_capacity(unsigned size_class);
 /* The capacity pool_get gives for a size. */
@@ -174,12 +177,12 @@ size_t pool_right_size(size_t size);
 /* Learns how large a slot's messages are, so that a reader asks for buffers that fit: starts small, grows at once,
  * shrinks by at most half per 64 messages. Caller-locked. */
 struct size_advisor {
-    size_t size;     /* the advice: ask for this many bytes */
-    size_t largest;  /* seen in this window */
-    unsigned seen;   /* messages in this window */
+    size_t size;    /* the advice: ask for this many bytes */
+    size_t largest; /* seen in this window */
+    unsigned seen;  /* messages in this window */
     size_t minimum;
 };
-#define SIZE_ADVISOR_START ((size_t) 256)
+#define SIZE_ADVISOR_START  ((size_t) 256)
 #define SIZE_ADVISOR_WINDOW 64u
 
 void size_advisor_init(struct size_advisor *advisor, size_t minimum); /* 0: SIZE_ADVISOR_START */

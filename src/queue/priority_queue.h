@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define QUEUE_LEVELS_MAX 8u
+#define QUEUE_LEVELS_MAX       8u
 #define QUEUE_FAIRNESS_DEFAULT 64u
 
 /* Lives in the caller's item. All fields belong to the queue while the node is in it; level and bytes may be read at
@@ -47,13 +47,13 @@ enum queue_verdict {
 };
 
 struct queue_options {
-    unsigned levels;           /* 1 to QUEUE_LEVELS_MAX; a higher level is sooner */
-    enum queue_policy policy;  /* what happens when the new item does not fit */
-    size_t messages_max;       /* at least 1 */
-    size_t bytes_max;          /* at least 1 */
-    size_t urgent_messages;    /* of messages_max, this many only for levels above 0 */
-    size_t urgent_bytes;       /* of bytes_max, this many only for levels above 0 */
-    unsigned fairness;         /* after so many consecutive pops above a waiting level one below passes; 0: strict */
+    unsigned levels;          /* 1 to QUEUE_LEVELS_MAX; a higher level is sooner */
+    enum queue_policy policy; /* what happens when the new item does not fit */
+    size_t messages_max;      /* at least 1 */
+    size_t bytes_max;         /* at least 1 */
+    size_t urgent_messages;   /* of messages_max, this many only for levels above 0 */
+    size_t urgent_bytes;      /* of bytes_max, this many only for levels above 0 */
+    unsigned fairness;        /* after so many consecutive pops above a waiting level one below passes; 0: strict */
 };
 
 /* Counted since queue_init. */
@@ -91,11 +91,11 @@ struct priority_queue {
  * urgent share that leaves level 0 nothing). There is nothing to tear down; drain it first. */
 bool queue_init(struct priority_queue *queue, const struct queue_options *options);
 
-/* Appends `node` to `level` (below options.levels), accounted as `bytes`. `*dropped` is set to the list of items that
- * were dropped for it (oldest of the lowest level first), or NULL; they are the caller's again, to complete and free.
- * `dropped` may be NULL unless the policy is drop-oldest. Drop-oldest touches no level above the new item's, and drops
- * nothing when even that would not make enough room: then the new item is the dropped one. A refusal is counted at
- * each try: a caller that waits and tries again counts again. */
+/* Appends `node` (zeroed before its first push) to `level` (below options.levels), accounted as `bytes`. `*dropped` is
+ * set to the list of items that were dropped for it (oldest of the lowest level first), or NULL; they are the caller's
+ * again, to complete and free. `dropped` may be NULL unless the policy is drop-oldest. Drop-oldest touches no level
+ * above the new item's, and drops nothing when even that would not make enough room: then the new item is the dropped
+ * one. A refusal is counted at each try: a caller that waits and tries again counts again. */
 enum queue_verdict queue_push(struct priority_queue *queue, struct queue_node *node, unsigned level, size_t bytes,
                               struct queue_node **dropped);
 
