@@ -17,6 +17,10 @@ struct access_rule {
     mr_access mode;
     uint32_t owner; /* the reader's own user: always allowed, like root */
     uint32_t group; /* MR_ACCESS_GROUP: the gid */
+    /* Refused whatever the rule says: the kernel shows it for every user that this user namespace does not map, so it
+     * names nobody in particular. UINT32_MAX where every user is mapped (outside of containers): there it is a user like
+     * any other. */
+    uint32_t overflow_uid;
     uint32_t *uids; /* MR_ACCESS_LIST: own copies */
     size_t uid_count;
     uint32_t *gids;
@@ -40,12 +44,8 @@ void access_rule_clear(struct access_rule *rule);
  * MR_E_ACCESS (it is no error of the reader's). */
 int access_check(const struct access_rule *rule, int connection, struct access_peer *peer);
 
-/* The rule itself, without a connection. `overflow_uid` is refused whatever the rule says: the kernel shows it for every
- * user that this user namespace does not map, so it names nobody in particular. */
+/* The rule itself, without a connection. */
 bool access_allows(const struct access_rule *rule, const struct access_peer *peer, const gid_t *groups,
-                   size_t group_count, uint32_t overflow_uid);
-
-/* That uid, or UINT32_MAX where every uid is mapped (outside of containers): there it is a user like any other. */
-uint32_t access_overflow_uid(void);
+                   size_t group_count);
 
 #endif

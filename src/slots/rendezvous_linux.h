@@ -93,8 +93,4 @@ int rendezvous_visit(int (*visit)(const struct rendezvous_entry *entry, void *co
  * `machine_owner`: who must own the machine-wide directory instead of root. The texts must outlive their use. */
 void rendezvous_set_places(const char *machine, const char *run_user, const char *tmp, uint32_t machine_owner);
 
-/* Called with the number of the step just done, while a name comes up or goes; NULL: not called. Steps are numbered from
- * 1 as they come. */
-void rendezvous_set_step_hook(void (*hook)(int step));
-
 #endif
