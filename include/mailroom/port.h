@@ -19,7 +19,7 @@ typedef struct mr_port mr_port;
 typedef struct mr_port_options {
     size_t size;          /* of this struct, set by the macro or the init function */
     uint32_t concurrency; /* how many workers should run at once; 0: the number of processors the process may use */
-    uint32_t workers_max; /* threads at most, when callbacks block; 0: 4 x concurrency + 4. At least concurrency. */
+    uint32_t workers_max; /* threads at most, when callbacks block; 0: 4 x concurrency + 4. Not below concurrency. */
 } mr_port_options;
 
 #define MR_PORT_OPTIONS_INIT {sizeof(mr_port_options), 0, 0}
@@ -35,10 +35,12 @@ typedef struct mr_port_statistics {
     uint32_t writers;
 } mr_port_statistics;
 
+#define MR_PORT_STATISTICS_INIT {sizeof(mr_port_statistics), 0, 0, 0, 0, 0, 0}
+
 /* Opens a completion port and starts `concurrency` workers. `options` may be NULL for the defaults.
- * A worker is a thread with every signal blocked. When every worker is inside a callback and packets wait, another is
- * started, up to workers_max, and retired when it has been idle.
- * Returns MR_OK and *port (close it with mr_port_close), MR_E_ARGUMENT (workers_max below concurrency, a size that is
+ * A worker is a thread with every signal blocked. When every worker has been inside a callback for a while (1 to 2 ms),
+ * another is started, up to workers_max, and retired when it has been idle for 2 s. With nothing to do no thread runs.
+ * Returns MR_OK and *port (close it with mr_port_close), MR_E_ARGUMENT (workers_max below a concurrency that was given, a size that is
  * no size of this struct), MR_E_MEMORY, MR_E_DESCRIPTORS, MR_E_SYSTEM.
  * Any thread. Mirrors CreateIoCompletionPort. */
 MR_NODISCARD MR_API int mr_port_open(mr_port **port, const mr_port_options *options);
@@ -46,10 +48,10 @@ MR_NODISCARD MR_API int mr_port_open(mr_port **port, const mr_port_options *opti
 /* Stops the workers, waits for them and frees the port. Every reader and writer bound to it must have been closed:
  * otherwise MR_E_ARGUMENT, nothing happens, and mr_last_error_text says how many there are.
  * MR_E_CALLBACK inside a callback of the port (it would wait for itself); MR_E_FORKED in a forked child. NULL is MR_OK.
- * Any thread but the port's workers. */
+ * Any thread but the port's workers; no other call on the port may be under way, or come later. */
 MR_API int mr_port_close(mr_port *port);
 
-/* Reads the port's counters. MR_OK, MR_E_ARGUMENT. Any thread, callbacks too; the counters are not of one instant. */
+/* Reads the port's counters. MR_OK, MR_E_ARGUMENT (a `size` that is not this struct's). Any thread, callbacks too; the counters are not of one instant. */
 MR_API int mr_port_get_statistics(const mr_port *port, mr_port_statistics *statistics);
 
 #ifdef __cplusplus

@@ -23,7 +23,8 @@ typedef struct thread {
     uintptr_t handle;
 } thread;
 
-/* A plain lock: not recursive, no time-out. */
+/* A plain lock: not recursive, no time-out. A static one starts as MUTEX_INIT and needs no mutex_init. */
+#define MUTEX_INIT {{0}}
 void mutex_init(mutex *m);
 void mutex_destroy(mutex *m);
 void mutex_lock(mutex *m);
@@ -44,6 +45,8 @@ void condition_broadcast(condition *c);
 int thread_start(thread *t, const char *name, void (*run)(void *), void *argument);
 /* Waits for the thread's end and frees it: exactly once per started thread. */
 void thread_join(thread t);
+/* Instead of joining: the thread frees itself at its end. */
+void thread_detach(thread t);
 /* A number that tells this thread from every other living one of the process; never 0. */
 uint64_t thread_self(void);
 
@@ -55,5 +58,13 @@ uint64_t clock_deadline(uint32_t milliseconds);
 
 /* The number of this process, re-read after a fork. */
 uint32_t process_id(void);
+
+/* Changes with every fork, in the child: an object whose generation is not the present one is the parent's. Cheap.
+ * Forks before the first call are not counted: there was nothing to tell apart. */
+uint32_t process_generation(void);
+
+/* Calls `in_child` in every forked child from now on, before fork returns there, for locks that another thread may
+ * have held. It must not allocate. At most 8 such functions, never taken back. */
+void process_at_fork(void (*in_child)(void));
 
 #endif

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,11 @@ void thread_join(thread t)
     must(pthread_join((pthread_t) t.handle, NULL), "pthread_join");
 }
 
+void thread_detach(thread t)
+{
+    must(pthread_detach((pthread_t) t.handle), "pthread_detach");
+}
+
 uint64_t thread_self(void)
 {
     return (uint64_t) pthread_self();
@@ -166,4 +172,40 @@ uint64_t clock_deadline(uint32_t milliseconds)
 uint32_t process_id(void)
 {
     return (uint32_t) getpid();
+}
+
+enum { FORK_FUNCTIONS = 8 };
+
+static atomic_uint generation;
+static pthread_once_t generation_once = PTHREAD_ONCE_INIT;
+static void (*_Atomic fork_functions[FORK_FUNCTIONS])(void);
+static atomic_uint fork_function_count;
+
+static void forked(void)
+{
+    atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
+    for (size_t i = 0; i < FORK_FUNCTIONS; i++) {
+        void (*function)(void) = atomic_load_explicit(&fork_functions[i], memory_order_relaxed);
+        if (function != NULL)
+            function();
+    }
+}
+
+static void generation_watch(void)
+{
+    must(pthread_atfork(NULL, NULL, forked), "pthread_atfork");
+}
+
+uint32_t process_generation(void)
+{
+    must(pthread_once(&generation_once, generation_watch), "pthread_once");
+    return atomic_load_explicit(&generation, memory_order_relaxed);
+}
+
+void process_at_fork(void (*in_child)(void))
+{
+    (void) process_generation();
+    unsigned index = atomic_fetch_add_explicit(&fork_function_count, 1, memory_order_relaxed);
+    must(index < FORK_FUNCTIONS ? 0 : ENOMEM, "process_at_fork");
+    atomic_store_explicit(&fork_functions[index], in_child, memory_order_relaxed);
 }
