@@ -25,12 +25,15 @@
  *       out) are PENDING at a time; a second of the same direction is STARTED_DONE with MR_E_ARGUMENT.
  *   C6  Receive on a message handle takes one whole message; too small a buffer completes with MR_E_SMALL, `bytes` is
  *       the size that is needed (0 where the system does not tell), and the message stays. An empty message is
- *       MR_OK with 0 bytes. A peer that has gone is MR_E_GONE, after everything it had sent.
- *   C7  Send takes the whole message or nothing. A peer that has gone is MR_E_GONE, and raises no signal.
+ *       MR_OK with 0 bytes. A peer that has gone is MR_E_GONE, after everything it had sent. A handle that keeps no
+ *       message boundaries gives what is there, at least one byte.
+ *   C7  Send takes the whole message or nothing (without message boundaries: at least one byte, `bytes` says how many).
+ *       A peer that has gone is MR_E_GONE, and raises no signal; more than the handle takes at all is MR_E_TOO_BIG.
+ *       A handle that cannot promise this is MR_E_UNSUPPORTED (on Linux whatever is no socket).
  *   C8  Accept completes when a peer has connected; `accepted` is the connection's handle, the caller's to close or
  *       to associate. It is close-on-exec (not inheritable) and non-blocking where the system knows the words.
  *   C9  Wait completes when the handle is ready: WAIT_IN can be received from, accepted from, or is signalled;
- *       WAIT_OUT can be sent to. It takes nothing. Readiness that was there before the start counts, and so does an
+ *       WAIT_OUT can be sent to. It takes nothing, so a wait on what is still ready completes again. Readiness that was there before the start counts, and so does an
  *       error or hang-up: whoever then receives or sends meets it. A direction that the handle cannot tell is
  *       MR_E_UNSUPPORTED.
  *   C10 Cancel asks: the operation still completes once, with MR_E_CANCELLED or, where the result came first, with
@@ -40,23 +43,29 @@
  *       Posted packets and completions take turns: neither kind starves the other.
  *   C12 A post touches none of the operation's results: what a STARTED_DONE filled in arrives as it was.
  *   C13 A deadline's packet comes when clock_now() has reached it, not before, with MR_OK; cancelled, with
- *       MR_E_CANCELLED. Deadlines in the past come at once. Several come in the order of their times.
+ *       MR_E_CANCELLED. Deadlines in the past come at once. Several come in the order of their times, equal times in
+ *       the order of their starts.
  *   C14 port_wait returns one packet. Any number of threads may wait; one packet goes to one of them. A packet that is
  *       there is taken even if the wait's deadline has passed; without one it returns MR_E_TIMEOUT, not before time.
  *   C15 A packet that waits is not left waiting while a thread is in port_wait: a worker that takes a packet and then
  *       blocks in its handler does not hold back the next packet (but a port may leave it to a running worker for up
- *       to PORT_RELIEF_NS before it wakes another, so that work which the first reaches at once wakes no second).
- *   C16 Idle costs nothing: with nothing to do, port_wait sleeps without a time-out of its own.
- *   C17 port_stop: every PENDING operation, deadlines included, is cancelled as by C10; whatever is started later is
- *       STARTED_DONE with MR_E_STOPPED (a post returns MR_E_STOPPED and takes nothing). port_wait goes on handing out
+ *       to PORT_RELIEF_NS before it wakes another, so that work which the first reaches at once wakes no second; that
+ *       time begins anew while running workers take packets faster than a second one would be of use).
+ *   C16 Idle costs nothing: with nothing to do, port_wait sleeps without a time-out of its own, however busy the port
+ *       has been before, and the backend runs no thread.
+ *   C17 port_stop: every PENDING operation, deadlines included, is cancelled as by C10, while packets that were posted
+ *       before come as they are; whatever is started later is STARTED_DONE with MR_E_STOPPED (a post returns
+ *       MR_E_STOPPED and takes nothing). port_wait goes on handing out
  *       packets until none is left, then returns MR_E_STOPPED to every thread, now and later. Twice is harmless.
  *   C18 Order of ending: stop, drain (port_wait until MR_E_STOPPED), close the endpoints, close the port.
  *       endpoint_close requires that nothing is PENDING on it, closes the handle, and returns nothing of it later,
- *       even if another thread is just dequeuing an event of that handle.
+ *       even if another thread is just dequeuing an event of that handle. Duplicates of the handle elsewhere, in a
+ *       forked child say, change nothing of that. No other call on an endpoint or port is under way when it is closed,
+ *       a post included, or comes later.
  *   C19 The results are filled in on every completion: status, os_error (0 when MR_OK), bytes (0 unless said), and
  *       accepted (HANDLE_NONE unless said).
- *   C20 A failure of the system that belongs to one operation is that operation's status (MR_E_SYSTEM and os_error),
- *       never the end of the port or of another operation.
+ *   C20 A failure of the system that belongs to one operation is that operation's status (MR_E_DESCRIPTORS, MR_E_MEMORY,
+ *       else MR_E_SYSTEM, and os_error), never the end of the port or of another operation.
  */
 #ifndef IOCP_BACKEND_H
 #define IOCP_BACKEND_H
@@ -112,7 +121,9 @@ int port_open(port **out, const struct port_options *options);
 uint32_t port_concurrency(const port *p);
 
 /* Associates `handle` with the port. On success the endpoint owns the handle; on an error the caller keeps it.
- * MR_E_UNSUPPORTED where the system refuses this kind of handle, MR_E_ARGUMENT for a closed one. */
+ * MR_E_UNSUPPORTED where the system cannot complete anything on this kind of handle (on Linux regular files and
+ * directories), MR_E_ARGUMENT for a closed one or one that is associated already. The handle may be changed for the
+ * port's needs: on Linux it becomes non-blocking, and a Unix socket gets SO_PASSCRED. */
 int endpoint_open(endpoint **out, port *p, os_handle handle);
 os_handle endpoint_handle(const endpoint *e);
 void endpoint_close(endpoint *e);
@@ -126,7 +137,7 @@ enum started port_watch(endpoint *e, operation *o, enum wait_direction direction
 /* Queues `o` as a packet. MR_OK, or MR_E_STOPPED (then it was not taken). Never allocates, so it cannot fail else. */
 int port_post(port *p, operation *o);
 
-/* Completes `o` at `deadline` (clock_now's nanoseconds). */
+/* Completes `o` at `deadline` (clock_now's nanoseconds); at CLOCK_NEVER only by cancel or stop. */
 enum started port_set_deadline(port *p, operation *o, uint64_t deadline);
 
 /* Cancels (C10). `p` is the port it was started on. */
@@ -138,7 +149,7 @@ int port_wait(port *p, operation **out, uint64_t deadline);
 
 void port_stop(port *p);
 
-/* Frees the port: no thread is in port_wait, every endpoint is closed. */
+/* Frees the port: it was stopped and drained, every endpoint is closed, no thread is in a call on it. */
 void port_close(port *p);
 
 #endif

@@ -54,6 +54,9 @@ os_handle fixture_event(void);
 void fixture_signal(os_handle event);
 void fixture_unsignal(os_handle event);
 
+/* A handle that can tell WAIT_IN, but not WAIT_OUT. */
+os_handle fixture_one_way(void);
+
 /* A handle that was open once and is closed now. */
 os_handle fixture_closed(void);
 

@@ -99,6 +99,13 @@ void fixture_unsignal(os_handle event)
     CHECK_EQ(read((int) event, &count, sizeof count), sizeof count);
 }
 
+os_handle fixture_one_way(void)
+{
+    int ends[2];
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    return ends[0]; /* the other end stays open until the test's process ends */
+}
+
 os_handle fixture_closed(void)
 {
     int event = eventfd(0, EFD_CLOEXEC);
