@@ -34,7 +34,7 @@ struct rendezvous_entry {
     const char *socket;    /* name of the plain lane's socket in it */
     uint32_t uid;          /* owner of the page */
     uint32_t pid;          /* holder of its lock; 0: in another pid namespace */
-    const struct statistics_view *view;
+    const struct statistics_view *view; /* NULL: the page cannot be read (another version) */
 };
 
 /* ---- the reading end ---- */
