@@ -4,7 +4,8 @@
  * objects. The backend has the slot itself (a name that is live, and the bytes that arrive) and the writer's link to
  * one. Which lanes there are behind them is the backend's own matter.
  *
- *   reader.c   slot_open ► [ slot_arm ► on_ready ► slot_take … deliver ]* ► slot_close
+ *   reader.c   slot_open ► [ slot_arm ► on_ready ► slot_take … deliver ]* ► slot_close      (with a port)
+ *              slot_open ► [ slot_wait ► slot_take … deliver ]* ► slot_close                 (without)
  *   writer.c   link_open ► [ link_connect ► link_send … link_watch/link_wait ]* ► link_close
  *
  * Threads   reader.c sees to it that slot_take is not run by two threads at once for one slot, writer.c that link_send,
@@ -37,19 +38,19 @@ typedef struct slot_link slot_link;
 struct slot_config {
     const struct slot_name *name;     /* local; copied */
     const mr_reader_options *options; /* checked, defaults filled in; read during slot_open only */
-    struct mr_port *port;             /* NULL: nobody will call slot_arm */
+    struct port *port;                /* NULL: nobody will call slot_arm */
     struct buffer_pool *pool;
 
-    /* Takes one message that has arrived: the buffer's reference passes to it. Called from slot_take and slot_close only,
-     * on their thread. The header's `public` is complete (slot_message_finish). */
+    /* Takes one message that has arrived: the buffer's reference passes to it. Called from slot_take only, on its
+     * thread. The header's `public` is complete (slot_message_finish). */
     void (*deliver)(void *context, struct buffer *message);
     /* Something may be there to take. Called once per slot_arm, on a worker of the port. */
     void (*on_ready)(void *context);
     void *context;
 };
 
-/* How much a call of slot_take may still bring. The backend subtracts; it stops before a message that does not fit,
- * except that the first message of a call is always taken. */
+/* How much a call of slot_take may still bring. The backend subtracts what it delivers and stops once either is used
+ * up; the message that uses it up is delivered whole, because a lane need not know a length before it has the message. */
 struct slot_budget {
     size_t messages;
     size_t bytes;
@@ -89,38 +90,42 @@ struct slot_figures {
 /* Makes the name live. MR_E_EXISTS, MR_E_ACCESS, MR_E_NAME, MR_E_DESCRIPTORS, MR_E_MEMORY, MR_E_SYSTEM. */
 int slot_open(slot **out, const struct slot_config *config);
 
-/* Takes what has arrived, fairly between writers, by calling deliver for each message. Never blocks. `*wanted` is set
- * with SLOT_STARVED. */
-enum slot_taken slot_take(slot *s, struct slot_budget *budget, size_t *wanted);
+/* Takes what has arrived, fairly between writers, by calling deliver for each message. Never blocks. `cache` is the
+ * calling thread's, or NULL. `*wanted` is set with SLOT_STARVED. */
+enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget *budget, size_t *wanted);
 
-/* Asks for one on_ready, which comes at once if something is there already (so nothing is missed between the last
- * slot_take and this). At most one is outstanding. With a port only. After slot_cancel it still comes, once. */
-void slot_arm(slot *s);
+/* Asks for one on_ready, which comes also for what is there already (so nothing is missed between the last slot_take and
+ * this). False: something is there, on_ready will not come, call slot_take. At most one is outstanding. With a port
+ * only. After slot_cancel it still comes, once. */
+bool slot_arm(slot *s);
 /* Makes an outstanding on_ready come soon. Any thread. */
 void slot_cancel(slot *s);
 
 /* Without a port: blocks until something may be there to take, slot_wake is called, or `deadline`: then MR_E_TIMEOUT.
- * Several threads may wait. */
+ * One thread at a time. */
 int slot_wait(slot *s, uint64_t deadline);
-/* Wakes every thread in slot_wait. Any thread. */
+/* Wakes the thread in slot_wait; if none is there, the next slot_wait returns at once. Any thread. */
 void slot_wake(slot *s);
-/* The reader's queue holds messages (true) or nothing (false): keeps slot_handle readable while it does. While `paused`
- * arrivals do not make it readable. Under the reader's lock. */
-void slot_signal(slot *s, bool takeable, bool paused);
-/* What mr_reader_fd returns; HANDLE_NONE where the platform has none. */
-os_handle slot_handle(const slot *s);
 
-/* Gives the slot another name; the caller has excluded slot_take. The connections of the old name are ended after
- * what they had sent has been delivered (deliver is called from here too). Errors leave everything as it was. */
+/* *handle: what mr_reader_fd returns; made at the first call. MR_OK, MR_E_UNSUPPORTED where the platform has none,
+ * MR_E_DESCRIPTORS, MR_E_SYSTEM. One thread at a time, with slot_signal. */
+int slot_handle(slot *s, os_handle *handle);
+/* The reader's queue holds messages (true) or nothing (false): keeps the handle readable while it does. While `paused`
+ * arrivals do not make it readable. Free as long as nobody has asked for the handle. One thread at a time. */
+void slot_signal(slot *s, bool takeable, bool paused);
+
+/* Gives the slot another name; the caller has excluded slot_take. The connections of the old name are ended: their
+ * writers see it gone at once, what they had sent is brought by slot_take before anything that is sent to the new name.
+ * Errors leave everything as it was. */
 int slot_rename(slot *s, const struct slot_name *name);
 
 void slot_get_counts(slot *s, struct slot_counts *counts); /* any thread */
-/* Publishes to the statistics page. One thread at a time. */
+/* Publishes to the statistics page. One thread at a time, and not during slot_rename. */
 void slot_publish(slot *s, const struct slot_figures *figures);
 
-/* Ends the name and every connection. What has arrived and was not taken is counted, not delivered: *lost messages.
- * No on_ready is outstanding, nobody is in slot_wait. `in_child`: this is a forked child; only its copies of
- * descriptors and mappings go, the parent's slot is not touched. */
+/* Ends the name and every connection, and frees the slot. What has arrived and was not taken is counted, not
+ * delivered: *lost messages. No on_ready is outstanding, nobody is in any other function. `in_child`: this is a forked
+ * child; only its copies of descriptors and mappings go, the parent's slot is not touched, *lost is 0. */
 void slot_close(slot *s, bool in_child, uint64_t *lost);
 
 /* ---- the writing end ---- */

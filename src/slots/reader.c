@@ -1,0 +1,528 @@
+/* reader.c: the reader: opening, settings, what is seen of it, rename, close.
+ *
+ * Path    lanes > slot_take > reader_deliver (a batch) > the reader's queue > on_message (reader_turn.c) or
+ *         mr_reader_read (reader_read.c)
+ * Owners  `taking` is the right to be inside slot_take or slot_rename, for one thread at a time. The batch is that
+ *         thread's. The queue and all flags: the lock. A message in the queue is the queue's; popped, its popper's.
+ * I1      Nothing is taken unless the queue is below both bounds; the message that reaches a bound is the last. So the
+ *         queue holds at most queue_messages, and queue_bytes plus one message.
+ * I2      Nothing is taken while the reader is paused, stopped or closing (reader_halted).
+ * I3      A reader is freed by one thread, after `closing` was set, the turn has ended, and `inside` and `taking` are
+ *         clear: nobody else can be between two uses of it.
+ * I4      messages == delivered + waiting: nothing leaves the queue but by being delivered, until the close.
+ * I5      In a forked child no lock is touched and nothing is changed: another thread of the parent may have been inside.
+ */
+#include <string.h>
+
+#include "queue/memory.h"
+#include "queue/status.h"
+#include "slots/process.h"
+#include "slots/reader_private.h"
+
+#define QUEUE_MESSAGES_DEFAULT 1024u
+#define QUEUE_BYTES_DEFAULT ((size_t) 4 << 20)
+#define CONNECTIONS_DEFAULT 1024u
+
+void mr_reader_options_init(mr_reader_options *options)
+{
+    *options = (mr_reader_options) MR_READER_OPTIONS_INIT;
+}
+
+int reader_check(const mr_reader *reader)
+{
+    if (reader->generation == process_generation())
+        return MR_OK;
+    return status_fail_plain(MR_E_FORKED);
+}
+
+/* MR_OK, or the reason why this reader cannot be used (NULL, or a parent's). */
+static int reader_usable(const mr_reader *reader, const char *function)
+{
+    if (reader == NULL)
+        return status_fail(MR_E_ARGUMENT, 0, "%s needs a reader", function);
+    return reader_check(reader);
+}
+
+/* ---- opening ---- */
+
+static int options_check(const mr_reader_options *options)
+{
+    if (options->size != sizeof *options)
+        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_options.size must be the size of the struct "
+                                             "(MR_READER_OPTIONS_INIT sets it)");
+    if (options->on_message != NULL && options->port == NULL)
+        return status_fail(MR_E_ARGUMENT, 0, "on_message needs a port whose workers call it");
+    if (options->levels > MR_LEVELS_MAX)
+        return status_fail(MR_E_ARGUMENT, 0, "a slot has at most %u levels, not %u", MR_LEVELS_MAX, options->levels);
+    if (options->timeout_ms == MR_READER_TIMEOUT)
+        return status_fail(MR_E_ARGUMENT, 0, "MR_READER_TIMEOUT stands for the reader's time-out and cannot be it");
+    return options->port == NULL ? MR_OK : mr_port_check(options->port);
+}
+
+static void options_fill(mr_reader_options *options)
+{
+    if (options->max_message == 0)
+        options->max_message = MR_MESSAGE_MAX_DEFAULT;
+    if (options->queue_messages == 0)
+        options->queue_messages = QUEUE_MESSAGES_DEFAULT;
+    if (options->queue_bytes == 0)
+        options->queue_bytes = QUEUE_BYTES_DEFAULT;
+    if (options->levels == 0)
+        options->levels = MR_LEVELS_DEFAULT;
+    if (options->connections_per_uid == 0)
+        options->connections_per_uid = CONNECTIONS_DEFAULT;
+}
+
+static mr_reader *reader_new(const mr_reader_options *options, const char *display)
+{
+    mr_reader *reader = memory_zalloc(sizeof *reader);
+    if (reader == NULL)
+        return NULL;
+    struct queue_options queue = {.levels = options->levels,
+                                  .policy = QUEUE_POLICY_FAIL,
+                                  .messages_max = options->queue_messages,
+                                  .bytes_max = SIZE_MAX, /* I1 is kept before the taking */
+                                  .fairness = QUEUE_FAIRNESS_DEFAULT};
+    reader->display = memory_strdup(display);
+    if (reader->display == NULL || !queue_init(&reader->queue, &queue)) {
+        memory_free(reader->display);
+        memory_free(reader);
+        return NULL;
+    }
+    reader->generation = process_generation();
+    reader->port = options->port;
+    reader->on_message = options->on_message;
+    reader->on_closed = options->on_closed;
+    reader->context = options->context;
+    reader->max_message = options->max_message;
+    reader->queue_messages = options->queue_messages;
+    reader->queue_bytes = options->queue_bytes;
+    reader->levels = options->levels;
+    reader->timeout_ms = options->timeout_ms;
+    reader->turn = TURN_ENDED;
+    reader->posted.handler = turn_on_posted;
+    reader->waiter.context = reader;
+    reader->waiter.callback = read_on_memory;
+    if (reader->on_message != NULL) {
+        reader->backend = mr_port_backend(options->port);
+        reader->waiter.callback = turn_on_memory;
+    }
+    mutex_init(&reader->lock);
+    condition_init(&reader->changed);
+    return reader;
+}
+
+static void reader_free(mr_reader *reader)
+{
+    condition_destroy(&reader->changed);
+    mutex_destroy(&reader->lock);
+    memory_free(reader->display);
+    memory_free(reader);
+}
+
+/* On the heap: a struct slot_name is too large for the stack of a callback. */
+static int name_parse_local(struct slot_name **out, const char *text)
+{
+    if (text == NULL)
+        return status_fail(MR_E_ARGUMENT, 0, "a slot needs a name");
+    struct slot_name *name = memory_alloc(sizeof *name);
+    if (name == NULL)
+        return status_fail_plain(MR_E_MEMORY);
+    int status = name_parse(name, text);
+    if (status == MR_OK && name->kind != SLOT_NAME_LOCAL)
+        status = status_fail(MR_E_NAME, 0, "a slot can be created on this machine only: \\\\.\\mailslot\\%s, not %s",
+                             name->path, text);
+    if (status != MR_OK) {
+        memory_free(name);
+        return status;
+    }
+    *out = name;
+    return MR_OK;
+}
+
+static int reader_open_named(mr_reader **out, const struct slot_name *name, const mr_reader_options *options)
+{
+    mr_reader *reader = reader_new(options, name->display);
+    if (reader == NULL)
+        return status_fail_plain(MR_E_MEMORY);
+    reader->pool = process_pool();
+    struct slot_config config = {.name = name,
+                                 .options = options,
+                                 .port = reader->backend,
+                                 .pool = reader->pool,
+                                 .deliver = reader_deliver,
+                                 .on_ready = turn_on_ready,
+                                 .context = reader};
+    int status = reader->pool == NULL ? status_fail_plain(MR_E_MEMORY) : slot_open(&reader->slot, &config);
+    if (status != MR_OK) {
+        reader_free(reader);
+        return status;
+    }
+    if (reader->port != NULL)
+        mr_port_bind_reader(reader->port);
+    reader_publish(reader);
+    *out = reader; /* before the first callback can come */
+    if (reader->on_message != NULL)
+        turn_start(reader);
+    return MR_OK;
+}
+
+int mr_reader_open(mr_reader **reader, const char *name, const mr_reader_options *options)
+{
+    if (reader == NULL)
+        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_open needs a place for the reader");
+    mr_reader_options filled = MR_READER_OPTIONS_INIT;
+    int status = options == NULL ? MR_OK : options_check(options);
+    if (status != MR_OK)
+        return status;
+    if (options != NULL)
+        filled = *options;
+    options_fill(&filled);
+    struct slot_name *parsed;
+    status = name_parse_local(&parsed, name);
+    if (status != MR_OK)
+        return status;
+    status = reader_open_named(reader, parsed, &filled);
+    memory_free(parsed);
+    return status;
+}
+
+/* ---- taking ---- */
+
+void reader_deliver(void *context, struct buffer *message)
+{
+    mr_reader *reader = context;
+    struct queue_node *node = &slot_message_of(message)->node;
+    *node = (struct queue_node){0};
+    if (reader->batch_first == NULL)
+        reader->batch_first = node;
+    else
+        reader->batch_last->next = node;
+    reader->batch_last = node;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+enum slot_taken reader_take(mr_reader *reader, struct pool_cache *cache, size_t messages, size_t bytes, size_t *wanted)
+{
+    struct slot_budget budget = {.messages = least(messages, reader->queue_messages - reader->queue.messages),
+                                 .bytes = least(bytes, reader->queue_bytes - reader->queue.bytes)};
+    reader->taking = true;
+    mutex_unlock(&reader->lock);
+    enum slot_taken taken = slot_take(reader->slot, cache, &budget, wanted);
+    mutex_lock(&reader->lock);
+    reader->taking = false;
+    struct queue_node *node = reader->batch_first;
+    reader->batch_first = reader->batch_last = NULL;
+    while (node != NULL) {
+        struct queue_node *next = node->next;
+        const mr_message *message = &message_of_node(node)->public;
+        reader->messages++;
+        reader->bytes += message->length;
+        unsigned level = message->priority < reader->levels ? message->priority : reader->levels - 1;
+        node->next = NULL;
+        (void) queue_push(&reader->queue, node, level, message->length, NULL); /* there is room: I1 */
+        node = next;
+    }
+    if (reader->inside > 0 || reader->renaming || reader->closing)
+        condition_broadcast(&reader->changed);
+    return taken;
+}
+
+/* ---- what is seen of it ---- */
+
+void reader_publish(mr_reader *reader)
+{
+    if (reader->renaming)
+        return; /* the page is being exchanged; the rename publishes when it is done */
+    struct slot_counts counts;
+    slot_get_counts(reader->slot, &counts);
+    const struct queue_node *next = queue_peek(&reader->queue);
+    struct slot_figures figures = {
+        .max_message = reader->max_message,
+        .waiting = reader->queue.messages,
+        .waiting_bytes = reader->queue.bytes,
+        .next_size = next == NULL ? UINT64_MAX : next->bytes,
+        .waiting_peak = reader->queue.messages_high,
+        .messages = reader->messages,
+        .bytes = reader->bytes,
+        .dropped = counts.dropped_too_big + counts.dropped_violation,
+        .refused = counts.refused_access + counts.refused_quota + counts.refused_descriptors,
+        .connections = counts.connections,
+    };
+    slot_publish(reader->slot, &figures);
+}
+
+void reader_signal(mr_reader *reader)
+{
+    if (reader->on_message == NULL)
+        slot_signal(reader->slot, reader->queue.messages > 0, reader_halted(reader) || reader->starved);
+}
+
+/* Takes everything that there is room for, so that the count is what a read would find. */
+static void reader_look(mr_reader *reader)
+{
+    struct pool_cache *cache = process_cache_borrow();
+    enum slot_taken taken = SLOT_MORE;
+    reader->inside++;
+    while (taken == SLOT_MORE && !reader_halted(reader) && !reader->starved && reader_has_room(reader)) {
+        size_t wanted;
+        if (reader->taking)
+            condition_wait(&reader->changed, &reader->lock);
+        else
+            taken = reader_take(reader, cache, reader->queue_messages, reader->queue_bytes, &wanted);
+    }
+    reader_signal(reader);
+    reader_publish(reader);
+    reader->inside--;
+    process_cache_return(cache);
+}
+
+int mr_reader_info(mr_reader *reader, mr_reader_information *information)
+{
+    int status = reader_usable(reader, "mr_reader_info");
+    if (status != MR_OK)
+        return status;
+    if (information == NULL)
+        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_info needs a place for the information");
+    mutex_lock(&reader->lock);
+    if (reader->on_message == NULL)
+        reader_look(reader); /* with on_message the workers take, and the queue is what waits */
+    const struct queue_node *next = queue_peek(&reader->queue);
+    information->max_message = reader->max_message;
+    information->next_size = next == NULL ? MR_NO_MESSAGE : next->bytes;
+    information->count = reader->queue.messages;
+    information->timeout_ms = reader->timeout_ms;
+    if (reader->closing)
+        condition_broadcast(&reader->changed);
+    mutex_unlock(&reader->lock);
+    return MR_OK;
+}
+
+int mr_reader_get_statistics(mr_reader *reader, mr_reader_statistics *statistics)
+{
+    int status = reader_usable(reader, "mr_reader_get_statistics");
+    if (status != MR_OK)
+        return status;
+    if (statistics == NULL || statistics->size != sizeof *statistics)
+        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_statistics.size must be the size of the struct");
+    struct slot_counts counts;
+    mutex_lock(&reader->lock);
+    slot_get_counts(reader->slot, &counts);
+    *statistics = (mr_reader_statistics){
+        .size = sizeof *statistics,
+        .messages = reader->messages,
+        .bytes = reader->bytes,
+        .delivered = reader->delivered,
+        .dropped_too_big = counts.dropped_too_big,
+        .dropped_violation = counts.dropped_violation,
+        .refused_access = counts.refused_access,
+        .refused_quota = counts.refused_quota,
+        .refused_descriptors = counts.refused_descriptors,
+        .violations = counts.violations,
+        .connections = counts.connections,
+        .waiting = reader->queue.messages,
+        .waiting_bytes = reader->queue.bytes,
+        .waiting_peak = reader->queue.messages_high,
+    };
+    mutex_unlock(&reader->lock);
+    return MR_OK;
+}
+
+int mr_reader_fd(mr_reader *reader, intptr_t *descriptor)
+{
+    int status = reader_usable(reader, "mr_reader_fd");
+    if (status != MR_OK)
+        return status;
+    if (descriptor == NULL)
+        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_fd needs a place for the descriptor");
+    if (reader->on_message != NULL)
+        return status_fail_plain(MR_E_MODE);
+    mutex_lock(&reader->lock);
+    reader_signal(reader);
+    status = slot_handle(reader->slot, descriptor);
+    mutex_unlock(&reader->lock);
+    return status;
+}
+
+int mr_reader_get_name(mr_reader *reader, char *buffer, size_t size)
+{
+    int status = reader_usable(reader, "mr_reader_get_name");
+    if (status != MR_OK)
+        return status;
+    if (buffer == NULL)
+        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_get_name needs a buffer");
+    mutex_lock(&reader->lock);
+    size_t length = strlen(reader->display) + 1;
+    if (length <= size)
+        memcpy(buffer, reader->display, length);
+    mutex_unlock(&reader->lock);
+    if (length > size)
+        return status_fail(MR_E_SMALL, 0, "the name needs %zu bytes, the buffer has %zu", length, size);
+    return MR_OK;
+}
+
+/* ---- settings ---- */
+
+int mr_reader_set_timeout(mr_reader *reader, uint32_t timeout_ms)
+{
+    int status = reader_usable(reader, "mr_reader_set_timeout");
+    if (status != MR_OK)
+        return status;
+    if (timeout_ms == MR_READER_TIMEOUT)
+        return status_fail(MR_E_ARGUMENT, 0, "MR_READER_TIMEOUT stands for the reader's time-out and cannot be it");
+    mutex_lock(&reader->lock);
+    reader->timeout_ms = timeout_ms;
+    mutex_unlock(&reader->lock);
+    return MR_OK;
+}
+
+/* Sets a flag that halts the reader, or clears it. */
+static int reader_halt(mr_reader *reader, bool *flag, bool halted)
+{
+    mutex_lock(&reader->lock);
+    *flag = halted;
+    reader_signal(reader);
+    condition_broadcast(&reader->changed);
+    if (halted && reader->leading)
+        slot_wake(reader->slot);
+    turn_resume(reader);
+    mutex_unlock(&reader->lock);
+    return MR_OK;
+}
+
+int mr_reader_stop(mr_reader *reader)
+{
+    int status = reader_usable(reader, "mr_reader_stop");
+    return status == MR_OK ? reader_halt(reader, &reader->stopped, true) : status;
+}
+
+int mr_reader_restart(mr_reader *reader)
+{
+    int status = reader_usable(reader, "mr_reader_restart");
+    return status == MR_OK ? reader_halt(reader, &reader->stopped, false) : status;
+}
+
+int mr_reader_pause(mr_reader *reader)
+{
+    int status = reader_usable(reader, "mr_reader_pause");
+    return status == MR_OK ? reader_halt(reader, &reader->paused, true) : status;
+}
+
+int mr_reader_resume(mr_reader *reader)
+{
+    int status = reader_usable(reader, "mr_reader_resume");
+    return status == MR_OK ? reader_halt(reader, &reader->paused, false) : status;
+}
+
+/* ---- rename ---- */
+
+static bool name_is_present(const mr_reader *reader, const struct slot_name *name)
+{
+    struct slot_name *present;
+    if (name_parse_local(&present, reader->display) != MR_OK)
+        return false; /* no memory: then the rename finds the name taken, by ourselves */
+    bool equal = name_equal(present, name);
+    memory_free(present);
+    return equal;
+}
+
+static int reader_rename(mr_reader *reader, const struct slot_name *name)
+{
+    char *display = memory_strdup(name->display);
+    if (display == NULL)
+        return status_fail_plain(MR_E_MEMORY);
+    int status = MR_OK;
+    mutex_lock(&reader->lock);
+    reader->inside++;
+    while (reader->taking)
+        condition_wait(&reader->changed, &reader->lock);
+    if (reader->closing) {
+        status = status_fail_plain(MR_E_STOPPED);
+    } else if (!name_is_present(reader, name)) {
+        reader->taking = reader->renaming = true;
+        mutex_unlock(&reader->lock);
+        status = slot_rename(reader->slot, name);
+        mutex_lock(&reader->lock);
+        reader->taking = reader->renaming = false;
+        if (status == MR_OK) {
+            char *old = reader->display;
+            reader->display = display;
+            display = old;
+        }
+        reader_publish(reader);
+    }
+    reader->inside--;
+    condition_broadcast(&reader->changed);
+    mutex_unlock(&reader->lock);
+    memory_free(display);
+    return status;
+}
+
+int mr_reader_rename(mr_reader *reader, const char *name)
+{
+    int status = reader_usable(reader, "mr_reader_rename");
+    if (status != MR_OK)
+        return status;
+    struct slot_name *parsed;
+    status = name_parse_local(&parsed, name);
+    if (status != MR_OK)
+        return status;
+    status = reader_rename(reader, parsed);
+    memory_free(parsed);
+    return status;
+}
+
+/* ---- close ---- */
+
+uint64_t reader_finish(mr_reader *reader)
+{
+    uint64_t lost = 0;
+    (void) pool_cancel(reader->pool, &reader->waiter);
+    slot_close(reader->slot, false, &lost);
+    struct queue_node *node = queue_drain(&reader->queue);
+    while (node != NULL) {
+        struct queue_node *next = node->next;
+        buffer_release(slot_message_buffer(message_of_node(node)), NULL);
+        lost++;
+        node = next;
+    }
+    mr_port *bound = reader->port;
+    reader_free(reader);
+    if (bound != NULL)
+        mr_port_unbind_reader(bound);
+    return lost;
+}
+
+int mr_reader_close(mr_reader *reader, uint64_t *lost)
+{
+    uint64_t count = 0;
+    if (reader == NULL)
+        return MR_OK;
+    if (reader->generation != process_generation()) {
+        slot_close(reader->slot, true, &count); /* I5; the struct's memory is left as it is */
+        return status_fail_plain(MR_E_FORKED);
+    }
+    mutex_lock(&reader->lock);
+    reader->closing = true;
+    condition_broadcast(&reader->changed);
+    if (reader->callback_thread == thread_self()) {
+        reader->close_after = true; /* the turn that we are inside of goes on from here */
+    } else {
+        if (reader->leading)
+            slot_wake(reader->slot);
+        turn_end(reader);
+        while (reader->turn != TURN_ENDED || reader->inside > 0 || reader->taking)
+            condition_wait(&reader->changed, &reader->lock); /* I3 */
+    }
+    bool after = reader->close_after;
+    mutex_unlock(&reader->lock);
+    if (!after)
+        count = reader_finish(reader);
+    if (lost != NULL)
+        *lost = count;
+    return count == 0 ? MR_OK : status_fail(MR_E_UNREAD, 0, "%llu unread messages were lost", (unsigned long long) count);
+}

@@ -1,0 +1,114 @@
+/* reader_private.h: what the files of the reader share: reader.c (life, settings, looking), reader_turn.c (on_message, on
+ * the port's workers), reader_read.c (read calls). Owners and invariants are in reader.c. */
+#ifndef SLOTS_READER_PRIVATE_H
+#define SLOTS_READER_PRIVATE_H
+
+#include <mailroom/reader.h>
+
+#include "iocp/workers.h"
+#include "queue/priority_queue.h"
+#include "queue/thread.h"
+#include "slots/backend.h"
+
+/* How much a turn takes, and how much it delivers, before the slot goes to the back of the port's run queue. */
+#define TURN_MESSAGES ((size_t) 64)
+#define TURN_BYTES    ((size_t) 256 * 1024)
+
+/* Where a reader with on_message is. Exactly one thing leads out of each state, and it exists. */
+enum turn_state {
+    TURN_ARMED,   /* idle: slot_arm is outstanding, on_ready will come */
+    TURN_POSTED,  /* ready: `posted` is in the port's run queue */
+    TURN_RUNNING, /* a worker is in turn_run */
+    TURN_STARVED, /* `waiter` is registered with the pool, whose callback posts */
+    TURN_PARKED,  /* paused or stopped: resume or restart posts */
+    TURN_ENDED    /* nothing will come any more (a reader that is read by calls is always here) */
+};
+
+struct mr_reader {
+    /* Fixed from mr_reader_open on. */
+    uint32_t generation;
+    mr_port *port;
+    port *backend; /* with on_message only */
+    mr_on_message on_message;
+    mr_reader_on_closed on_closed;
+    void *context;
+    size_t max_message;
+    size_t queue_messages;
+    size_t queue_bytes;
+    unsigned levels;
+    struct buffer_pool *pool;
+    slot *slot;
+
+    /* The thread's that has set `taking`. */
+    struct queue_node *batch_first;
+    struct queue_node *batch_last;
+
+    mutex lock;        /* all that follows */
+    condition changed; /* messages, `taking`, `leading`, `starved`, `turn`, `inside`, the flags */
+    struct priority_queue queue;
+    bool taking;   /* a thread is inside slot_take or slot_rename */
+    bool renaming; /* it is slot_rename */
+    bool leading;  /* a blocked read is inside slot_wait, the others wait for `changed` */
+    bool starved;  /* read calls: the waiter is registered with the pool */
+    bool paused;
+    bool stopped;
+    bool closing;
+    bool close_after; /* closed inside its own callback: the turn ends the reader */
+    unsigned inside;  /* threads in calls that leave the lock meanwhile */
+    enum turn_state turn;
+    uint64_t callback_thread; /* who is inside on_message; 0: nobody */
+    operation posted;
+    struct pool_waiter waiter;
+    uint32_t timeout_ms;
+    char *display; /* the slot's name */
+    uint64_t messages;
+    uint64_t bytes;
+    uint64_t delivered;
+};
+
+static inline bool reader_halted(const mr_reader *reader)
+{
+    return reader->paused || reader->stopped || reader->closing;
+}
+
+static inline bool reader_has_room(const mr_reader *reader)
+{
+    return reader->queue.messages < reader->queue_messages && reader->queue.bytes < reader->queue_bytes;
+}
+
+static inline struct slot_message *message_of_node(struct queue_node *node)
+{
+    return (struct slot_message *) (void *) ((char *) node - offsetof(struct slot_message, node));
+}
+
+/* For slot_config. */
+void reader_deliver(void *context, struct buffer *message);
+
+/* Takes from the lanes into the queue: at most `messages`, `bytes` and what the bounds leave. Called and left with the lock
+ * held, free in between; nobody else is taking, and there is room. */
+enum slot_taken reader_take(mr_reader *reader, struct pool_cache *cache, size_t messages, size_t bytes, size_t *wanted);
+
+/* Shows the present figures on the statistics page; with the lock held. */
+void reader_publish(mr_reader *reader);
+
+/* Tells a foreign loop's handle the present state; with the lock held. */
+void reader_signal(mr_reader *reader);
+
+/* Frees a reader whose turn has ended and whom nobody is inside of; returns how many messages were lost. */
+uint64_t reader_finish(mr_reader *reader);
+
+/* MR_OK or MR_E_FORKED. */
+int reader_check(const mr_reader *reader);
+
+/* reader_turn.c */
+void turn_start(mr_reader *reader);          /* the first arming */
+void turn_on_ready(void *context);           /* for slot_config */
+void turn_on_posted(operation *posted);      /* handler of `posted` */
+void turn_on_memory(struct pool_waiter *waiter, void *context);
+void turn_resume(mr_reader *reader);         /* with the lock held: a parked turn goes on, if nothing halts it */
+void turn_end(mr_reader *reader);            /* with the lock held, `closing` set: sees to it that TURN_ENDED comes */
+
+/* reader_read.c */
+void read_on_memory(struct pool_waiter *waiter, void *context);
+
+#endif

@@ -1,0 +1,157 @@
+/* reader_read.c: a reader that is read by calls.
+ *
+ * Path    mr_reader_read > queue, else take from the lanes, else wait > copied out, buffer released
+ * Owners  `leading`: of several blocked reads one sits in slot_wait, the others wait for `changed`. Whoever leaves
+ *         slot_wait, for whatever reason, broadcasts, so that another leads.
+ * I1      A read returns MR_E_TIMEOUT only after it has looked into the lanes and the clock has reached its deadline.
+ * I2      The lock is not held during slot_take, slot_wait, pool_wait or a copy; buffers are not released under it
+ *         (the pool may call read_on_memory, which takes it).
+ */
+#include <string.h>
+
+#include "queue/status.h"
+#include "slots/process.h"
+#include "slots/reader_private.h"
+
+/* A read whose time has come looks so many shares further before it believes that there is nothing: what it took until
+ * then may all have been dropped (too big, violations). */
+#define LATE_LOOKS 64u
+
+struct reading {
+    size_t size;
+    size_t *length;
+    uint64_t deadline;
+    unsigned late;
+    struct pool_cache *cache;
+    struct slot_message *message;
+};
+
+void read_on_memory(struct pool_waiter *waiter, void *context)
+{
+    mr_reader *reader = context;
+    (void) waiter;
+    mutex_lock(&reader->lock);
+    reader->starved = false;
+    reader_signal(reader);
+    condition_broadcast(&reader->changed);
+    mutex_unlock(&reader->lock);
+}
+
+/* The pool is at its ceiling: until memory is back, nothing is taken. */
+static void read_starve(mr_reader *reader, size_t wanted)
+{
+    reader->starved = true;
+    reader_signal(reader);
+    mutex_unlock(&reader->lock);
+    bool registered = pool_wait(reader->pool, &reader->waiter, wanted, false);
+    mutex_lock(&reader->lock);
+    if (!registered) {
+        reader->starved = false;
+        reader_signal(reader);
+    }
+}
+
+/* True when there may be something in the queue now, or it is worth another look. */
+static bool read_take(mr_reader *reader, struct reading *reading)
+{
+    if (reader_halted(reader) || reader->starved)
+        return false;
+    if (reader->taking) {
+        condition_wait(&reader->changed, &reader->lock); /* another take, or a rename: short */
+        return true;
+    }
+    size_t wanted = 0;
+    enum slot_taken taken = reader_take(reader, reading->cache, TURN_MESSAGES, TURN_BYTES, &wanted);
+    if (reader->queue.messages > 0)
+        return true;
+    if (taken == SLOT_STARVED)
+        read_starve(reader, wanted);
+    return taken == SLOT_MORE && (clock_now() < reading->deadline || reading->late++ < LATE_LOOKS);
+}
+
+static int read_wait(mr_reader *reader, uint64_t deadline)
+{
+    reader_publish(reader); /* what is seen of an idle reader is exact */
+    if (reader_halted(reader) || reader->starved || reader->leading) {
+        (void) condition_wait_until(&reader->changed, &reader->lock, deadline);
+        return MR_OK;
+    }
+    reader->leading = true;
+    mutex_unlock(&reader->lock);
+    int status = slot_wait(reader->slot, deadline);
+    mutex_lock(&reader->lock);
+    reader->leading = false;
+    condition_broadcast(&reader->changed);
+    return status == MR_E_TIMEOUT ? MR_OK : status;
+}
+
+/* With the lock held: gets one message out of the queue, or says why not. */
+static int read_next(mr_reader *reader, struct reading *reading)
+{
+    for (;;) {
+        if (reader->stopped || reader->closing)
+            return MR_E_STOPPED;
+        struct queue_node *node = queue_peek(&reader->queue);
+        if (node != NULL) {
+            struct slot_message *message = message_of_node(node);
+            *reading->length = message->public.length;
+            if (message->public.length > reading->size)
+                return MR_E_SMALL;
+            (void) queue_pop(&reader->queue);
+            reader->delivered++;
+            reading->message = message;
+            return MR_OK;
+        }
+        if (read_take(reader, reading))
+            continue;
+        if (clock_now() >= reading->deadline)
+            return MR_E_TIMEOUT; /* I1 */
+        int status = read_wait(reader, reading->deadline);
+        if (status != MR_OK)
+            return status;
+    }
+}
+
+static uint64_t read_deadline(const mr_reader *reader, uint32_t timeout_ms)
+{
+    if (timeout_ms == MR_READER_TIMEOUT)
+        timeout_ms = reader->timeout_ms;
+    return timeout_ms == 0 ? 0 : clock_deadline(timeout_ms);
+}
+
+static int read_fail(int status, const struct reading *reading)
+{
+    if (status == MR_E_SMALL)
+        return status_fail(status, 0, "the next message has %zu bytes, the buffer %zu; it stays in the slot",
+                           *reading->length, reading->size);
+    return status == MR_E_SYSTEM ? status : status_fail_plain(status);
+}
+
+int mr_reader_read(mr_reader *reader, void *buffer, size_t size, size_t *length, uint32_t timeout_ms)
+{
+    if (reader == NULL || length == NULL || (buffer == NULL && size > 0))
+        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_read needs a reader, a buffer and a place for the length");
+    int status = reader_check(reader);
+    if (status != MR_OK)
+        return status;
+    if (reader->on_message != NULL)
+        return status_fail_plain(MR_E_MODE);
+    struct reading reading = {.size = size, .length = length, .cache = process_cache_borrow()};
+    mutex_lock(&reader->lock);
+    reading.deadline = read_deadline(reader, timeout_ms);
+    reader->inside++;
+    status = read_next(reader, &reading);
+    reader_signal(reader);
+    reader_publish(reader);
+    if (--reader->inside == 0 && reader->closing)
+        condition_broadcast(&reader->changed);
+    mutex_unlock(&reader->lock); /* the reader may be gone now */
+    if (status == MR_OK) {
+        const mr_message *message = &reading.message->public;
+        size_t copied = size - message->length < 2 ? size : message->length + 2;
+        memcpy(buffer, message->data, size == 0 ? 0 : copied); /* the two NUL bytes too, as far as there is room */
+        buffer_release(slot_message_buffer(reading.message), reading.cache);
+    }
+    process_cache_return(reading.cache);
+    return status == MR_OK ? MR_OK : read_fail(status, &reading);
+}

@@ -1,0 +1,168 @@
+/* reader_turn.c: a reader with on_message: its turns on the port's workers.
+ *
+ * Path    on_ready or posted packet > turn_run: take a share > on_message for each > idle (armed), ready (posted), …
+ * Owners  The turn: whoever runs it (TURN_RUNNING); in every other state the one thing that leads out of it.
+ *
+ * Why no wake-up is lost. A slot leaves a worker idle or ready, and there is no third way but to wait for memory or
+ * for resume, each with its own waker:
+ * I1      Idle (TURN_ARMED) only after slot_take said SLOT_EMPTY and the queue is empty; slot_arm then completes also
+ *         for what came between that look and the arming.
+ * I2      Ready (TURN_POSTED) whenever anything is left, in the queue or (SLOT_MORE) in the lanes. The packet is in the
+ *         port's run queue behind everybody else's, and is not taken out without turn_run.
+ * I3      State and action (arm, post, register, park) change under one hold of the lock, so whoever sees the state
+ *         knows that the action has been taken: turn_end can cancel an arming, turn_resume can post a parked turn.
+ *         For this the waiter's callback takes no lock of the reader's: it only posts.
+ * I4      Only the thread in TURN_RUNNING touches the reader after leaving the lock; having left the state, it does not.
+ * I5      One turn at a time, one callback at a time within it: so messages reach on_message in order.
+ */
+#include "slots/process.h"
+#include "slots/reader_private.h"
+
+/* I2, with the lock held. */
+static void turn_post(mr_reader *reader)
+{
+    reader->turn = TURN_POSTED;
+    if (port_post(reader->backend, &reader->posted) != MR_OK)
+        reader->turn = TURN_PARKED; /* the port is being closed under an open reader: nothing will run any more */
+}
+
+/* I1, with the lock held. */
+static void turn_arm(mr_reader *reader)
+{
+    reader->turn = TURN_ARMED;
+    if (!slot_arm(reader->slot))
+        turn_post(reader);
+}
+
+void turn_start(mr_reader *reader)
+{
+    mutex_lock(&reader->lock);
+    turn_arm(reader);
+    mutex_unlock(&reader->lock);
+}
+
+/* Hands messages to on_message, at most a turn's share; with the lock held, free during the callbacks. */
+static void turn_deliver(mr_reader *reader, struct pool_cache *cache)
+{
+    uint64_t self = thread_self();
+    size_t bytes = 0;
+    for (size_t i = 0; i < TURN_MESSAGES && bytes < TURN_BYTES && !reader_halted(reader); i++) {
+        struct queue_node *node = queue_pop(&reader->queue);
+        if (node == NULL)
+            return;
+        struct slot_message *message = message_of_node(node);
+        bytes += message->public.length;
+        reader->delivered++;
+        reader->callback_thread = self;
+        mutex_unlock(&reader->lock);
+        reader->on_message(reader, &message->public, reader->context);
+        buffer_release(slot_message_buffer(message), cache);
+        mutex_lock(&reader->lock);
+        reader->callback_thread = 0;
+    }
+}
+
+/* The reader was closed inside its own callback: this is after it. */
+static void turn_finish(mr_reader *reader)
+{
+    mr_reader_on_closed on_closed = reader->on_closed;
+    void *context = reader->context;
+    uint64_t lost = reader_finish(reader);
+    if (on_closed != NULL)
+        on_closed(reader, lost, context);
+}
+
+static void turn_starve(mr_reader *reader, size_t wanted)
+{
+    reader->turn = TURN_STARVED;
+    if (!pool_wait(reader->pool, &reader->waiter, wanted, false))
+        turn_post(reader); /* the memory is there already */
+}
+
+/* Leaves the turn, and the lock. */
+static void turn_leave(mr_reader *reader, enum slot_taken taken, size_t wanted)
+{
+    if (reader->closing) {
+        while (reader->close_after && reader->inside > 0)
+            condition_wait(&reader->changed, &reader->lock);
+        bool finish = reader->close_after;
+        reader->turn = TURN_ENDED;
+        condition_broadcast(&reader->changed);
+        mutex_unlock(&reader->lock);
+        if (finish)
+            turn_finish(reader);
+        return;
+    }
+    reader_publish(reader);
+    if (reader_halted(reader)) {
+        reader->turn = TURN_PARKED;
+    } else if (reader->queue.messages > 0 || taken == SLOT_MORE) {
+        turn_post(reader);
+    } else if (taken == SLOT_STARVED) {
+        turn_starve(reader, wanted);
+    } else {
+        turn_arm(reader);
+    }
+    mutex_unlock(&reader->lock); /* I4 */
+}
+
+static void turn_run(mr_reader *reader)
+{
+    struct pool_cache *cache = process_cache_borrow();
+    enum slot_taken taken = SLOT_MORE;
+    size_t wanted = 0;
+    mutex_lock(&reader->lock);
+    reader->turn = TURN_RUNNING;
+    while (reader->taking)
+        condition_wait(&reader->changed, &reader->lock); /* a rename on another thread: short */
+    if (!reader_halted(reader) && reader_has_room(reader)) {
+        taken = reader_take(reader, cache, TURN_MESSAGES, TURN_BYTES, &wanted);
+        reader_publish(reader); /* what waits is seen while callbacks take their time */
+    }
+    turn_deliver(reader, cache);
+    process_cache_return(cache);
+    turn_leave(reader, taken, wanted);
+}
+
+void turn_on_ready(void *context)
+{
+    turn_run(context);
+}
+
+void turn_on_posted(operation *posted)
+{
+    turn_run((mr_reader *) (void *) ((char *) posted - offsetof(mr_reader, posted)));
+}
+
+void turn_on_memory(struct pool_waiter *waiter, void *context)
+{
+    mr_reader *reader = context;
+    (void) waiter;
+    (void) port_post(reader->backend, &reader->posted); /* still TURN_STARVED, as good as TURN_POSTED */
+}
+
+void turn_resume(mr_reader *reader)
+{
+    if (reader->turn == TURN_PARKED && !reader_halted(reader))
+        turn_post(reader);
+}
+
+void turn_end(mr_reader *reader)
+{
+    switch (reader->turn) {
+    case TURN_ARMED:
+        slot_cancel(reader->slot);
+        break;
+    case TURN_PARKED:
+        reader->turn = TURN_ENDED;
+        break;
+    case TURN_STARVED:
+        if (pool_cancel(reader->pool, &reader->waiter))
+            reader->turn = TURN_ENDED; /* else it has posted */
+        break;
+    case TURN_POSTED:
+    case TURN_RUNNING:
+    case TURN_ENDED:
+        break; /* the turn sees `closing` */
+    }
+}

@@ -1,0 +1,253 @@
+/* slot_accept_linux.c: who gets into a slot: access rule, quota, descriptors and memory.
+ *
+ * Path    listener readable > slot_accept > access_check > quota > charge > harden > inner set
+ * Owners  As slot_linux.c: the taking thread; `listener_masked` is cleared by the janitor's thread as well.
+ * I1      A user's count in `uids` is the number of its connections; users without one are not in the table.
+ * I2      Each connection in the slot has been charged to the pool, and is uncharged when it goes.
+ * I3      Whoever is refused is closed and counted, and takes its share of the turn: a flood of connections spends the
+ *         same budget as messages do.
+ * M1/M2   Masking: the taking thread stores listener_masked, then changes the set; the janitor's clears it by exchange,
+ *         then changes the set back. The waiter is registered after the masking and leaves the list before it is
+ *         called, so the order cannot be the other.
+ */
+#include "slots/slot_linux.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "queue/memory.h"
+#include "queue/status.h"
+
+#define ACCEPT_SHARE 16u
+
+/* ---- the quota ---- */
+
+static struct uid_count *uid_find(slot *s, uint32_t uid)
+{
+    for (size_t i = 0; i < s->uid_count; i++) {
+        if (s->uids[i].uid == uid)
+            return &s->uids[i];
+    }
+    return NULL;
+}
+
+/* False: no memory. */
+static bool uid_enter(slot *s, uint32_t uid)
+{
+    struct uid_count *count = uid_find(s, uid);
+    if (count != NULL) {
+        count->connections++;
+        return true;
+    }
+    if (s->uid_count == s->uid_room) {
+        size_t room = s->uid_room == 0 ? 4 : 2 * s->uid_room;
+        struct uid_count *uids = memory_realloc(s->uids, room * sizeof *uids);
+        if (uids == NULL)
+            return false;
+        s->uids = uids;
+        s->uid_room = room;
+    }
+    s->uids[s->uid_count++] = (struct uid_count){.uid = uid, .connections = 1};
+    return true;
+}
+
+static void uid_leave(slot *s, uint32_t uid)
+{
+    struct uid_count *count = uid_find(s, uid);
+    if (--count->connections == 0)
+        *count = s->uids[--s->uid_count]; /* I1 */
+}
+
+/* ---- the listener ---- */
+
+int slot_listen(slot *s)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+    if (epoll_ctl(s->inner, EPOLL_CTL_ADD, rendezvous_listener(s->rendezvous), &event) != 0)
+        return status_fail(MR_E_SYSTEM, errno, "cannot watch the slot's listener: %s", strerror(errno));
+    s->listener_in_set = true;
+    return MR_OK;
+}
+
+static void listener_set(slot *s, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = NULL};
+    (void) epoll_ctl(s->inner, EPOLL_CTL_MOD, rendezvous_listener(s->rendezvous), &event); /* it is in the set */
+}
+
+void slot_unmask(void *context)
+{
+    slot *s = context;
+    if (atomic_exchange_explicit(&s->listener_masked, false, memory_order_acq_rel)) /* M2 */
+        listener_set(s, EPOLLIN);
+}
+
+static void slot_mask(slot *s)
+{
+    atomic_store_explicit(&s->listener_masked, true, memory_order_release); /* M1 */
+    listener_set(s, 0);
+    janitor_wait_spare(&s->spare);
+}
+
+void slot_deafen(slot *s)
+{
+    janitor_cancel_spare(&s->spare);
+    atomic_store_explicit(&s->listener_masked, false, memory_order_relaxed);
+    int listener = rendezvous_listener(s->rendezvous);
+    if (s->listener_in_set)
+        (void) epoll_ctl(s->inner, EPOLL_CTL_DEL, listener, NULL);
+    s->listener_in_set = false;
+    s->listener_ready = false;
+    plain_shut_down(listener); /* connecting is refused from here; who has connected can still be accepted */
+}
+
+/* ---- connections ---- */
+
+/* Passed descriptors may be in its queue, and closing those may block. */
+static void close_unread(bool rights_refused, int descriptor)
+{
+    if (rights_refused)
+        close(descriptor);
+    else
+        janitor_close(&descriptor, 1);
+}
+
+static uint64_t writer_identity(void)
+{
+    uint64_t identity = 0;
+    while (identity == 0) {
+        /* Not interrupted, and never short for so few bytes, once the system has been up for a moment. */
+        if (getrandom(&identity, sizeof identity, 0) < 0 && errno != EINTR)
+            identity = clock_now();
+    }
+    return identity;
+}
+
+static struct connection *connection_new(slot *s, int descriptor, uint32_t uid)
+{
+    if (pool_charge(s->pool, PLAIN_CONNECTION_CHARGE, true) != POOL_OK)
+        return NULL;
+    struct connection *c = memory_zalloc(sizeof *c);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data.ptr = c};
+    if (c == NULL)
+        goto uncharge;
+    if (!uid_enter(s, uid))
+        goto release;
+    if (epoll_ctl(s->inner, EPOLL_CTL_ADD, descriptor, &event) != 0)
+        goto leave;
+    c->descriptor = descriptor;
+    c->uid = uid;
+    c->writer = writer_identity();
+    c->next = s->connections;
+    if (c->next != NULL)
+        c->next->previous = c;
+    s->connections = c;
+    count_add(&s->counts.connections, 1);
+    return c;
+leave:
+    uid_leave(s, uid);
+release:
+    memory_free(c);
+uncharge:
+    pool_uncharge(s->pool, PLAIN_CONNECTION_CHARGE);
+    return NULL;
+}
+
+void slot_disconnect(slot *s, struct connection *c)
+{
+    (void) epoll_ctl(s->inner, EPOLL_CTL_DEL, c->descriptor, NULL); /* slot_linux.c I5 */
+    (void) shutdown(c->descriptor, SHUT_RDWR); /* a forked child may hold it too: the peer is told all the same */
+    close(c->descriptor);
+    if (c->next != NULL)
+        c->next->previous = c->previous;
+    if (c->previous != NULL)
+        c->previous->next = c->next;
+    else
+        s->connections = c->next;
+    if (c->ended)
+        s->ended--;
+    if (atomic_load_explicit(&s->listener_masked, memory_order_relaxed))
+        janitor_wait_spare(&s->spare); /* again: its thread may have been impossible to start the first time */
+    uid_leave(s, c->uid);
+    count_add(&s->counts.connections, (uint64_t) -1);
+    memory_free(c);
+    pool_uncharge(s->pool, PLAIN_CONNECTION_CHARGE);
+}
+
+/* Lets an accepted connection in, or closes and counts it. */
+static struct connection *slot_admit(slot *s, int descriptor)
+{
+    bool rights_refused = false;
+    struct access_peer peer;
+    struct connection *c = NULL;
+    if (rendezvous_harden(descriptor, &rights_refused) != MR_OK ||
+        access_check(&s->rule, descriptor, &peer) != MR_OK) {
+        count_add(&s->counts.refused_access, 1);
+    } else {
+        const struct uid_count *count = uid_find(s, peer.uid);
+        if (count != NULL && count->connections >= s->connections_per_uid) {
+            count_add(&s->counts.refused_quota, 1);
+        } else {
+            c = connection_new(s, descriptor, peer.uid);
+            if (c == NULL)
+                count_add(&s->counts.refused_descriptors, 1);
+        }
+    }
+    if (c == NULL)
+        close_unread(rights_refused, descriptor);
+    return c;
+}
+
+enum accepted {
+    ACCEPTED_ONE, /* admitted or refused */
+    ACCEPTED_NONE
+};
+
+static enum accepted slot_accept_one(slot *s, bool may_mask, struct connection **admitted)
+{
+    int listener = rendezvous_listener(s->rendezvous);
+    *admitted = NULL;
+    int descriptor = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (descriptor >= 0) {
+        *admitted = slot_admit(s, descriptor);
+        return ACCEPTED_ONE;
+    }
+    if (errno == EINTR || errno == ECONNABORTED)
+        return ACCEPTED_ONE;
+    if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS)
+        return ACCEPTED_NONE; /* EAGAIN, or EINVAL from a listener that was shut down */
+    switch (janitor_refuse(listener)) {
+    case REFUSED_ONE:
+        count_add(&s->counts.refused_descriptors, 1);
+        return ACCEPTED_ONE;
+    case REFUSED_NO_SPARE:
+        if (may_mask)
+            slot_mask(s);
+        break;
+    case REFUSED_NONE:
+        break;
+    }
+    return ACCEPTED_NONE;
+}
+
+void slot_accept(slot *s, struct slot_budget *budget)
+{
+    for (unsigned i = 0; i < ACCEPT_SHARE && budget->messages > 0; i++) {
+        struct connection *c;
+        if (slot_accept_one(s, true, &c) == ACCEPTED_NONE)
+            return;
+        budget->messages--; /* I3 */
+        if (c != NULL)
+            slot_ready(s, c); /* most have sent something already */
+    }
+}
+
+void slot_accept_leftovers(slot *s)
+{
+    struct connection *c;
+    while (slot_accept_one(s, false, &c) == ACCEPTED_ONE) {
+    }
+}
