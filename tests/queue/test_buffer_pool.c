@@ -100,13 +100,16 @@ TEST(buffer_pool, comes_back_with_the_last_reference)
     buffer_release(buffer, cache);
     buffer_release(buffer, NULL);
     CHECK_EQ(statistics_of(pool).buffers_out, 1);
-    CHECK(get(pool, cache, 10) != buffer);
+    struct buffer *another = get(pool, cache, 10);
+    CHECK(another != buffer);
     CHECK_EQ(statistics_of(pool).buffers_out, 2);
     buffer_release(buffer, cache);
     CHECK_EQ(statistics_of(pool).buffers_out, 1);
     CHECK(get(pool, cache, 10) == buffer); /* from the cache */
+    buffer_release(buffer, NULL);
+    buffer_release(another, NULL);
     pool_cache_close(cache);
-    CHECK_EQ(pool_close(pool), 2);
+    CHECK_EQ(pool_close(pool), 0);
 }
 
 TEST(buffer_pool, a_cache_is_bounded_and_serves_its_own_class)
@@ -542,6 +545,25 @@ TEST(pool_waiter, one_that_asks_for_much_holds_up_nobody)
     CHECK_EQ(much.calls, 0);
     pool_uncharge(pool, 1 << 20);
     CHECK_EQ(much.calls, 1);
+    close_full_pool(pool, charged - 100 - (1 << 20));
+}
+
+TEST(pool_waiter, the_others_still_wait_when_one_cancels)
+{
+    size_t charged;
+    struct buffer_pool *pool = open_full_pool(0, &charged);
+    struct waiting waiting[3];
+    static const size_t asked[3] = {100, 1 << 20, 50};
+    for (int i = 0; i < 3; i++) {
+        waiting_init(&waiting[i], pool);
+        CHECK(pool_wait_charge(pool, &waiting[i].waiter, asked[i], i == 1));
+    }
+    CHECK(pool_cancel(pool, &waiting[2].waiter));
+    pool_uncharge(pool, 100);
+    CHECK_EQ(waiting[0].calls, 1);
+    pool_uncharge(pool, 1 << 20);
+    CHECK_EQ(waiting[1].calls, 1);
+    CHECK_EQ(waiting[2].calls, 0);
     close_full_pool(pool, charged - 100 - (1 << 20));
 }
 
