@@ -34,6 +34,13 @@ bool test_campaign(void)
     return text != NULL && strcmp(text, "1") == 0;
 }
 
+unsigned test_time_factor(void)
+{
+    const char *text = getenv("MR_TEST_TIME_FACTOR");
+    long factor = text == NULL ? 1 : strtol(text, NULL, 10);
+    return factor < 1 || factor > 1000 ? 1 : (unsigned) factor;
+}
+
 void test_fail(const char *file, int line, const char *format, ...)
 {
     char message[2048];

@@ -15,7 +15,7 @@ static struct test_case *tests;
 struct counts {
     unsigned tested;
     unsigned passed;
-    unsigned failed;
+    unsigned failed; /* the crashed ones among them, as Criterion counts */
     unsigned crashed;
     unsigned skipped;
 };
@@ -71,13 +71,6 @@ static void test_path(const struct test_case *test, char *path, size_t size)
     snprintf(path, size, "%s/%s", test->suite, test->name);
 }
 
-static unsigned time_factor(void)
-{
-    const char *text = getenv("MR_TEST_TIME_FACTOR");
-    long factor = text == NULL ? 1 : strtol(text, NULL, 10);
-    return factor < 1 || factor > 1000 ? 1 : (unsigned) factor;
-}
-
 static int run_here(const char *wanted)
 {
     char path[512];
@@ -96,7 +89,7 @@ static void run_one(const struct test_case *test, struct counts *counts)
 {
     char path[512];
     test_path(test, path, sizeof(path));
-    unsigned seconds = test->seconds * time_factor();
+    unsigned seconds = test->seconds * test_time_factor();
     struct test_result result = test_process_run(path, seconds);
     counts->tested++;
     if (result.outcome == TEST_ENDED && result.code == TEST_EXIT_PASSED) {
@@ -112,6 +105,7 @@ static void run_one(const struct test_case *test, struct counts *counts)
         counts->failed++;
         printf("[FAIL] %s::%s: not done after %u s\n", test->suite, test->name, seconds);
     } else if (result.outcome == TEST_CRASHED) {
+        counts->failed++;
         counts->crashed++;
         printf("[FAIL] %s::%s: CRASH! (signal or exception 0x%x)\n", test->suite, test->name, result.code);
     } else {
@@ -132,7 +126,11 @@ static int run_all(const char *filter)
     }
     printf("[====] Synthesis: Tested: %u | Passing: %u | Failing: %u | Crashing: %u \n", counts.tested - counts.skipped,
            counts.passed, counts.failed, counts.crashed);
-    return counts.failed + counts.crashed == 0 && counts.tested > 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    if (counts.tested == 0) {
+        printf("[FAIL] no test ran\n");
+        return EXIT_FAILURE;
+    }
+    return counts.failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 static int list_all(void)

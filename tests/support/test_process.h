@@ -1,5 +1,5 @@
-/* test_process.h: what the plain runner asks of the system: run one test in a process of its own. One file per
- * platform, test_process_linux.c and test_process_windows.c. */
+/* test_process.h: a test as a process, for the runners only. test_process_run is what the plain runner asks of the
+ * system: one file per platform, test_process_linux.c and test_process_windows.c. */
 #ifndef TEST_SUPPORT_TEST_PROCESS_H
 #define TEST_SUPPORT_TEST_PROCESS_H
 
@@ -23,5 +23,12 @@ struct test_result {
 /* Starts this program again with "--run test", with the same standard output and error, and waits for its end, at
  * most the given seconds. Afterwards nothing that the test has started is alive. */
 struct test_result test_process_run(const char *test, unsigned seconds);
+
+/* Linux, both runners: from now on what a test leaves running becomes a child of the runner, and is ended. */
+void test_stragglers_adopt(void);
+void test_stragglers_end(void);
+
+/* By how much all time limits are multiplied: MR_TEST_TIME_FACTOR, or else 1. */
+unsigned test_time_factor(void);
 
 #endif

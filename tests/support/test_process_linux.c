@@ -1,7 +1,7 @@
-/* test_process_linux.c: a test as a child in a process group of its own.
+/* test_process_linux.c: a test as a child process.
  *
- * Path    posix_spawn > poll on the child's pidfd > kill what is left of its group > waitpid
- * I1      The child is reaped after its group has been killed, so that the group's number cannot be another's. */
+ * Path    posix_spawn > poll on the child's pidfd until it ends or its time is up > kill > waitpid > stragglers
+ * I1      The child is reaped last, so its number is nobody else's when it is killed. */
 #include "test_process.h"
 
 #include <errno.h>
@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,19 +18,6 @@
 #include <unistd.h>
 
 extern char **environ;
-
-static _Atomic pid_t running_group; /* lock-free: read by the signal handler */
-
-/* The terminal's Ctrl-C reaches the runner's group only. */
-static void stop_all(int number)
-{
-    pid_t group = atomic_load_explicit(&running_group, memory_order_relaxed);
-    if (group > 0) {
-        kill(-group, SIGKILL);
-    }
-    signal(number, SIG_DFL);
-    raise(number);
-}
 
 static long long now_ms(void)
 {
@@ -52,7 +38,10 @@ static int await_end(pid_t child, unsigned seconds)
     int result;
     do {
         long long left = deadline - now_ms();
-        result = poll(&wait, 1, left < 0 ? 0 : left > INT_MAX ? INT_MAX : (int) left);
+        if (left < 0) {
+            left = 0;
+        }
+        result = poll(&wait, 1, left > INT_MAX ? INT_MAX : (int) left);
     } while (result < 0 && errno == EINTR);
     close(process);
     return result;
@@ -61,9 +50,8 @@ static int await_end(pid_t child, unsigned seconds)
 static int spawn_test(const char *test, pid_t *child)
 {
     static char run[] = "--run";
-    static char self[] = "/proc/self/exe";
     char path[PATH_MAX];
-    ssize_t length = readlink(self, path, sizeof(path) - 1);
+    ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
     if (length < 0) {
         return errno;
     }
@@ -73,37 +61,28 @@ static int spawn_test(const char *test, pid_t *child)
         return ENOMEM;
     }
     char *argv[] = {path, run, name, NULL};
-    posix_spawnattr_t attributes;
-    int error = posix_spawnattr_init(&attributes);
-    if (error == 0) {
-        posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
-        posix_spawnattr_setpgroup(&attributes, 0);
-        error = posix_spawn(child, path, NULL, &attributes, argv, environ);
-        posix_spawnattr_destroy(&attributes);
-    }
+    int error = posix_spawn(child, path, NULL, NULL, argv, environ);
     free(name);
     return error;
 }
 
 struct test_result test_process_run(const char *test, unsigned seconds)
 {
-    signal(SIGINT, stop_all);
-    signal(SIGTERM, stop_all);
     pid_t child;
+    test_stragglers_adopt();
     int error = spawn_test(test, &child);
     if (error != 0) {
         return (struct test_result){TEST_NOT_RUN, (unsigned) error};
     }
-    atomic_store_explicit(&running_group, child, memory_order_relaxed);
     int ended = await_end(child, seconds);
-    unsigned error_code = ended < 0 ? (unsigned) errno : 0;
-    kill(-child, SIGKILL);
-    atomic_store_explicit(&running_group, 0, memory_order_relaxed);
+    unsigned wait_error = ended < 0 ? (unsigned) errno : 0;
+    kill(child, SIGKILL);
     int status = 0;
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
+    test_stragglers_end();
     if (ended <= 0) {
-        return (struct test_result){ended == 0 ? TEST_TIMED_OUT : TEST_NOT_RUN, error_code};
+        return (struct test_result){ended == 0 ? TEST_TIMED_OUT : TEST_NOT_RUN, wait_error};
     }
     if (WIFSIGNALED(status)) {
         return (struct test_result){TEST_CRASHED, (unsigned) WTERMSIG(status)};
