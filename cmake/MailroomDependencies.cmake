@@ -18,6 +18,8 @@ if(MAILROOM_PLATFORM STREQUAL "linux")
     pkg_check_modules(UTF8PROC QUIET IMPORTED_TARGET libutf8proc)
     mailroom_need("${UTF8PROC_FOUND}" "utf8proc (case folding of names)" libutf8proc-dev
                   "https://github.com/JuliaStrings/utf8proc")
+    pkg_check_modules(MD QUIET IMPORTED_TARGET libmd)
+    mailroom_need("${MD_FOUND}" "libmd (SHA-256, for mailroom send --log)" libmd-dev "https://www.hadrons.org/software/libmd/")
 endif()
 
 if(NOT MAILROOM_SYSTEM_ALLOCATOR)

@@ -7,6 +7,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 # shellcheck disable=SC2034 # used by the scripts that source this file
 build="$root/build"
+# shellcheck disable=SC2034
 jobs=$(nproc 2>/dev/null || echo 2)
 
 say()

@@ -45,17 +45,17 @@ struct test_case {
 void test_register(struct test_case *test);
 
 /* Registration before main: the one place that depends on the compiler. */
-#define TEST_BEFORE_MAIN(function)                        \
+#define TEST_BEFORE_MAIN(function)                           \
     __attribute__((constructor)) static void function(void); \
     static void function(void)
 
-#define TEST_TIMEOUT(suite, name, seconds)                                                                         \
-    static void suite##_##name##_body(void);                                                                       \
-    static struct test_case suite##_##name##_case = {#suite, #name, (seconds), suite##_##name##_body, NULL};       \
-    TEST_BEFORE_MAIN(suite##_##name##_register)                                                                    \
-    {                                                                                                              \
-        test_register(&suite##_##name##_case);                                                                     \
-    }                                                                                                              \
+#define TEST_TIMEOUT(suite, name, seconds)                                                                   \
+    static void suite##_##name##_body(void);                                                                 \
+    static struct test_case suite##_##name##_case = {#suite, #name, (seconds), suite##_##name##_body, NULL}; \
+    TEST_BEFORE_MAIN(suite##_##name##_register)                                                              \
+    {                                                                                                        \
+        test_register(&suite##_##name##_case);                                                               \
+    }                                                                                                        \
     static void suite##_##name##_body(void)
 
 #endif
@@ -72,18 +72,18 @@ uint64_t test_seed(void);
 /* True when the long counts are asked for. */
 bool test_campaign(void);
 
-#define CHECK(expression)                                            \
-    do {                                                             \
-        if (!(expression)) {                                         \
+#define CHECK(expression)                                               \
+    do {                                                                \
+        if (!(expression)) {                                            \
             test_fail(__FILE__, __LINE__, "not true: %s", #expression); \
-        }                                                            \
+        }                                                               \
     } while (0)
 
-#define CHECK_MSG(expression, ...)                       \
-    do {                                                 \
-        if (!(expression)) {                             \
-            test_fail(__FILE__, __LINE__, __VA_ARGS__);  \
-        }                                                \
+#define CHECK_MSG(expression, ...)                      \
+    do {                                                \
+        if (!(expression)) {                            \
+            test_fail(__FILE__, __LINE__, __VA_ARGS__); \
+        }                                               \
     } while (0)
 
 /* Integers of any two types, compared by value: -1 is never equal to an unsigned number. */
@@ -117,15 +117,15 @@ static inline struct test_integer test_integer_unsigned(unsigned long long value
     return (struct test_integer){false, value};
 }
 
-#define TEST_INTEGER(value)                         \
-    _Generic((value),                               \
-        bool: test_integer_unsigned,                \
-        unsigned char: test_integer_unsigned,       \
-        unsigned short: test_integer_unsigned,      \
-        unsigned int: test_integer_unsigned,        \
-        unsigned long: test_integer_unsigned,       \
-        unsigned long long: test_integer_unsigned,  \
-        default: test_integer_signed)(value)
+#define TEST_INTEGER(value)                              \
+    _Generic((value), bool                               \
+             : test_integer_unsigned, unsigned char      \
+             : test_integer_unsigned, unsigned short     \
+             : test_integer_unsigned, unsigned int       \
+             : test_integer_unsigned, unsigned long      \
+             : test_integer_unsigned, unsigned long long \
+             : test_integer_unsigned, default            \
+             : test_integer_signed)(value)
 
 void test_check_integer(const char *file, int line, const char *text, struct test_integer actual,
                         struct test_integer expected);

@@ -17,8 +17,10 @@ ReportHook(PRE_ALL)(struct criterion_test_set *set)
 {
     test_stragglers_adopt();
     double factor = test_time_factor();
-    FOREACH_SET (struct criterion_suite_set *suite, set->suites) {
-        FOREACH_SET (struct criterion_test *test, suite->tests) {
+    FOREACH_SET(struct criterion_suite_set * suite, set->suites)
+    {
+        FOREACH_SET(struct criterion_test * test, suite->tests)
+        {
             test->data->timeout *= factor;
         }
     }

@@ -78,8 +78,7 @@ struct test_result test_process_run(const char *test, unsigned seconds)
     unsigned wait_error = ended < 0 ? (unsigned) errno : 0;
     kill(child, SIGKILL);
     int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) {}
     test_stragglers_end();
     if (ended <= 0) {
         return (struct test_result){ended == 0 ? TEST_TIMED_OUT : TEST_NOT_RUN, wait_error};

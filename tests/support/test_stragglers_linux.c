@@ -65,6 +65,5 @@ static bool end_children(void)
 
 void test_stragglers_end(void)
 {
-    while (end_children()) {
-    }
+    while (end_children()) {}
 }
