@@ -17,9 +17,12 @@ extern "C" {
 typedef struct mr_writer mr_writer;
 
 /* Called exactly once for each message that mr_writer_post took. `status` is MR_OK when it was handed over, else why it
- * was not: MR_E_DROPPED (policy), MR_E_TOO_BIG, MR_E_ACCESS, MR_E_OWNER, MR_E_UNDELIVERED (the writer was closed).
- * Runs on a worker of the writer's port, one at a time per writer, except for messages that are dropped by a post
- * (on the posting thread) or by a close (on the closing thread). */
+ * was not: MR_E_DROPPED (policy), MR_E_TOO_BIG, MR_E_ACCESS (the slot's owner said no: to every message that waited at
+ * that moment), MR_E_UNDELIVERED (the writer was closed or renamed). A slot whose owner is not trusted is as good as
+ * absent: posted messages wait for the right one.
+ * Runs on a worker of the writer's port, one at a time per writer and in the order in which the messages were completed,
+ * but messages that are dropped by a post are told on the posting thread, and what a close finds on the closing one.
+ * No lock of the library is held. It may block, post, write (see there), and close the writer. */
 typedef void (*mr_on_posted)(mr_writer *writer, int status, void *context);
 
 /* Called once when a writer that was closed inside its own callback has gone. `undelivered` counts what did not get
@@ -65,11 +68,13 @@ typedef struct mr_writer_statistics {
     uint64_t dropped_newest;  /* by MR_POLICY_DROP_NEWEST */
     uint64_t dropped_oldest;  /* by MR_POLICY_DROP_OLDEST */
     uint64_t dropped_refused; /* posted messages that the slot would never take (too big, no access) */
+    uint64_t undelivered;     /* posted messages that a rename left behind */
     uint64_t waiting;         /* posted messages that wait at this moment */
     uint64_t waiting_bytes;
     uint64_t waiting_peak;
     uint64_t connects;        /* times that a connection was made */
     uint64_t waits;           /* times that a write found the slot full */
+    uint64_t backoffs;        /* times that posted messages waited because the slot was absent */
 } mr_writer_statistics;
 
 /* Opens a writer to the slot `name` (UTF-8; the forms of mr_reader_open, and `\\HOST\mailslot\name` where a remote lane
@@ -104,19 +109,22 @@ MR_NODISCARD MR_API int mr_writer_post(mr_writer *writer, const void *data, size
                                        mr_on_posted on_posted, void *context);
 
 /* Waits until everything posted before has been handed over (plain and native lane: to the system; ring: acknowledged
- * by the reader), at most `timeout_ms`. MR_OK; MR_E_TIMEOUT; MR_E_DROPPED if one of them was dropped or refused since
- * the last flush; MR_E_CALLBACK inside the writer's own on_posted; MR_E_FORKED; MR_E_STOPPED. */
+ * by the reader) and its on_posted has returned, at most `timeout_ms`. MR_OK; MR_E_TIMEOUT; MR_E_DROPPED if a message
+ * that had been taken was dropped, refused or left behind since the last flush; MR_E_CALLBACK inside the writer's own
+ * on_posted; MR_E_FORKED; MR_E_STOPPED. */
 MR_NODISCARD MR_API int mr_writer_flush(mr_writer *writer, uint32_t timeout_ms);
 
-/* Goes on with another slot. What was posted before goes to the old name first, if it is live; what does not get there
- * within linger_ms is counted as undelivered and told to on_posted. The same name is a no-op.
+/* Goes on with another slot. What was posted before goes to the old name first, for up to linger_ms, or until it turns
+ * out that no slot is live there; what is left then is counted as undelivered and told to on_posted. The same name is a
+ * no-op. A message posted or written by another thread meanwhile goes to either.
  * MR_E_NAME (the old name stays), MR_E_UNDELIVERED (renamed, with losses), MR_E_CALLBACK, MR_E_FORKED, MR_E_STOPPED. */
 MR_NODISCARD MR_API int mr_writer_rename(mr_writer *writer, const char *name);
 
 /* Closes the writer after lingering up to options.linger_ms for what was posted. MR_OK, or MR_E_UNDELIVERED where
  * messages did not get across (the writer is closed all the same; *undelivered, if not NULL, counts them, and each was
- * told to its on_posted). Inside the writer's own callback the end comes after the callback: MR_OK at once,
- * and on_closed tells. In a forked child: MR_E_FORKED, the parent's writer lives on. NULL is MR_OK. The handle is invalid
+ * told to its on_posted). Calls that wait in other threads return MR_E_STOPPED. Inside the writer's own callback the end
+ * comes after the callback, on the same thread: MR_OK at once, and on_closed tells. On a worker of the writer's port,
+ * inside another's callback, the port may count the writer for an instant longer. In a forked child: MR_E_FORKED, the parent's writer lives on. NULL is MR_OK. The handle is invalid
  * afterwards in every case. Any thread. */
 MR_API int mr_writer_close(mr_writer *writer, uint64_t *undelivered);
 

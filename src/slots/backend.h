@@ -142,9 +142,12 @@ int link_open(slot_link **out, const struct link_config *config);
  * MR_E_DESCRIPTORS, MR_E_SYSTEM. */
 int link_connect(slot_link *l, uint64_t deadline);
 bool link_connected(const slot_link *l);
+/* Ends the connection. A link_watch that is under way completes soon. */
 void link_disconnect(slot_link *l);
-/* Another name, disconnected. */
+/* Another name, disconnected. MR_E_NAME (no lane goes there), MR_E_MEMORY: the old name stays, and the connection. */
 int link_rename(slot_link *l, const struct slot_name *name);
+/* Is this its name already? Any thread, but during link_rename. */
+bool link_is_named(const slot_link *l, const struct slot_name *name);
 
 /* The largest message that the slot and the lane take, in bytes; 0 while it is not known (not connected). */
 size_t link_max_message(const slot_link *l);
@@ -153,15 +156,18 @@ size_t link_max_message(const slot_link *l);
  * MR_E_GONE: the reader has gone, the link is disconnected now; MR_E_TOO_BIG; MR_E_SYSTEM. */
 int link_send(slot_link *l, const void *data, size_t length, uint32_t priority);
 
-/* After MR_E_FULL: waits until there may be room, the reader has gone, link_wake, or `deadline` (MR_E_TIMEOUT). */
+/* After MR_E_FULL: waits until there may be room, the reader has gone, link_wake, or `deadline` (MR_E_TIMEOUT). A
+ * link_wake that comes before the wait counts. Never returns at once again and again without a reason in the link. */
 int link_wait(slot_link *l, uint64_t deadline);
 /* Wakes link_wait. Any thread. */
 void link_wake(slot_link *l);
 
-/* The same for a port: `o` completes (handler on a worker) when there may be room or the reader has gone. Exactly once; a
- * cancelled one too. The link stays connected until it has. */
+/* The same for a port: `o` completes (handler on a worker) when there may be room or the reader has gone, also by a
+ * link_disconnect meanwhile. Exactly once; a cancelled one too. One at a time, always with the same port. */
 enum started link_watch(slot_link *l, port *p, operation *o);
 
+/* Ends the link; no link_watch is under way, nobody is in any other function. `in_child`: this is a forked child; only
+ * its copies of descriptors go, the parent's link is not touched. */
 void link_close(slot_link *l, bool in_child);
 
 #endif

@@ -1,0 +1,246 @@
+/* writer.c: opens a writer, writes through it synchronously, and counts.
+ *
+ * Path    mr_writer_write > nothing in the way and connected: link_send under the lock, and done
+ *                         > else join the line > claim the role, or wait for who has it > leave with a result
+ *
+ * Owners, invariants I1 to I7: writer_private.h.
+ * Time-out  A message that its writer withdraws has not been sent; one that went out in the same instant is a success
+ *           (writer_line_leave decides). A write with a time-out of 0 has its turn all the same: it returns
+ *           MR_E_TIMEOUT only after a run of the pump that found the slot full since the write began, or while who has
+ *           the role waits for the slot.
+ */
+#include "slots/writer_private.h"
+
+#include <string.h>
+
+#include "queue/memory.h"
+#include "queue/status.h"
+
+void mr_writer_options_init(mr_writer_options *options)
+{
+    *options = (mr_writer_options) MR_WRITER_OPTIONS_INIT;
+}
+
+/* Copies what the caller knows of the struct, fills in the defaults, and checks. */
+static int options_take(mr_writer_options *mine, const mr_writer_options *options)
+{
+    mr_writer_options_init(mine);
+    if (options != NULL) {
+        if (options->size == 0 || options->size > sizeof *mine)
+            return status_fail(MR_E_ARGUMENT, 0, "mr_writer_options.size is %zu, this library knows %zu bytes",
+                               options->size, sizeof *mine);
+        memcpy(mine, options, options->size);
+        mine->size = sizeof *mine;
+    }
+    if (mine->levels == 0)
+        mine->levels = MR_LEVELS_DEFAULT;
+    if (mine->queue_messages == 0)
+        mine->queue_messages = 65536;
+    if (mine->queue_bytes == 0)
+        mine->queue_bytes = (size_t) 16 << 20;
+    if (mine->backoff_min_ms == 0)
+        mine->backoff_min_ms = 10;
+    if (mine->backoff_max_ms == 0)
+        mine->backoff_max_ms = mine->backoff_min_ms > 1000 ? mine->backoff_min_ms : 1000;
+    if (mine->levels > MR_LEVELS_MAX)
+        return status_fail(MR_E_ARGUMENT, 0, "levels is %u, at most %u", mine->levels, MR_LEVELS_MAX);
+    if (mine->policy < MR_POLICY_BLOCK || mine->policy > MR_POLICY_DROP_OLDEST)
+        return status_fail(MR_E_ARGUMENT, 0, "policy %d is none", (int) mine->policy);
+    if (mine->backoff_max_ms < mine->backoff_min_ms)
+        return status_fail(MR_E_ARGUMENT, 0, "backoff_max_ms (%u) is below backoff_min_ms (%u)", mine->backoff_max_ms,
+                           mine->backoff_min_ms);
+    return MR_OK;
+}
+
+static int link_prepare(mr_writer *w, const char *name)
+{
+    struct slot_name parsed;
+    int status = name_parse(&parsed, name);
+    if (status != MR_OK)
+        return status;
+    struct link_config config = {.name = &parsed, .options = &w->options};
+    status = link_open(&w->link, &config);
+    if (status != MR_OK || !w->options.require_slot)
+        return status;
+    status = link_connect(w->link, clock_deadline(w->options.timeout_ms));
+    if (status != MR_OK) {
+        link_close(w->link, false);
+        return status;
+    }
+    w->counts.connects = 1;
+    w->max_message = link_max_message(w->link);
+    return MR_OK;
+}
+
+int mr_writer_open(mr_writer **writer, const char *name, const mr_writer_options *options)
+{
+    if (writer == NULL || name == NULL)
+        return status_fail(MR_E_ARGUMENT, 0, "mr_writer_open needs a place for the writer, and a name");
+    mr_writer *w = memory_zalloc(sizeof *w);
+    if (w == NULL)
+        return status_fail_plain(MR_E_MEMORY);
+    int status = options_take(&w->options, options);
+    if (status == MR_OK && w->options.port != NULL)
+        status = mr_port_check(w->options.port);
+    if (status == MR_OK)
+        status = link_prepare(w, name);
+    if (status != MR_OK) {
+        memory_free(w);
+        return status;
+    }
+    mutex_init(&w->lock);
+    condition_init(&w->changed);
+    w->generation = process_generation();
+    if (w->options.port != NULL)
+        mr_port_bind_writer(w->options.port);
+    *writer = w;
+    return MR_OK;
+}
+
+int writer_check(const mr_writer *w)
+{
+    if (w == NULL)
+        return status_fail(MR_E_ARGUMENT, 0, "the writer is NULL");
+    if (w->generation != process_generation())
+        return status_fail(MR_E_FORKED, 0, "the writer was opened before the fork, by the parent process");
+    return MR_OK;
+}
+
+int writer_check_message(const mr_writer *w, const void *data, size_t length, uint32_t priority)
+{
+    int status = writer_check(w);
+    if (status != MR_OK)
+        return status;
+    if (data == NULL && length > 0)
+        return status_fail(MR_E_ARGUMENT, 0, "the data is NULL, its length %zu", length);
+    if (priority >= w->options.levels)
+        return status_fail(MR_E_ARGUMENT, 0, "priority %u: the writer has the levels 0 to %u", priority,
+                           w->options.levels - 1);
+    return MR_OK;
+}
+
+/* ---- synchronous writes ---- */
+
+/* Has the role and pumps until its own message is settled, its time is up, or somebody needs the role more. */
+static void pump_for(mr_writer *w, struct writer_waiter *self, uint64_t deadline)
+{
+    w->role = PUMP_RUNNING;
+    enum pump_end end = pump_run(w, self);
+    while (!self->done && !w->closing && w->wanted == 0 && end != PUMP_UNTOLD && clock_now() < deadline) {
+        if (end == PUMP_FULL || end == PUMP_BUSY)
+            pump_wait(w, end, deadline);
+        end = pump_run(w, self);
+    }
+    pump_release(w, end);
+}
+
+/* Stands in line until there is a result. Lock held, released meanwhile. */
+static int line_wait(mr_writer *w, struct writer_waiter *self, uint64_t deadline)
+{
+    bool ran = false;
+    while (!self->done && !w->closing && !(ran && clock_now() >= deadline)) {
+        if (pump_free(w)) {
+            pump_for(w, self, deadline);
+            ran = true;
+        } else if (clock_now() < deadline) {
+            (void) condition_wait_until(&self->changed, &w->lock, deadline);
+        } else if (w->role == PUMP_RUNNING && !w->role_blocked) {
+            w->watchers++; /* its run ends soon */
+            condition_wait(&w->changed, &w->lock);
+            w->watchers--;
+        } else {
+            break;
+        }
+    }
+    writer_line_leave(w, self);
+    if (self->done)
+        return self->status;
+    return w->closing ? MR_E_STOPPED : MR_E_TIMEOUT;
+}
+
+static int write_in_line(mr_writer *w, struct writer_waiter *self, uint64_t deadline)
+{
+    condition_init(&self->changed);
+    writer_line_join(w, self);
+    w->inside++;
+    int status = line_wait(w, self, deadline);
+    w->inside--;
+    if (w->line != NULL && pump_free(w))
+        condition_signal(&w->line->changed); /* I1: this thread may have been the one that was signalled */
+    if (w->watchers > 0)
+        condition_broadcast(&w->changed);
+    mutex_unlock(&w->lock);
+    condition_destroy(&self->changed);
+    return status;
+}
+
+static int write_result(int status, uint32_t timeout_ms)
+{
+    switch (status) {
+    case MR_E_TIMEOUT:
+        return status_fail(status, 0, "the slot stayed full for %u ms", timeout_ms);
+    case MR_E_STOPPED:
+        return status_fail(status, 0, "the writer is being closed");
+    default:
+        return status;
+    }
+}
+
+int mr_writer_write_timed(mr_writer *writer, const void *data, size_t length, uint32_t priority, uint32_t timeout_ms)
+{
+    mr_writer *w = writer;
+    int status = writer_check_message(w, data, length, priority);
+    if (status != MR_OK)
+        return status;
+    struct writer_waiter self = {.data = data, .length = length, .level = priority};
+    mutex_lock(&w->lock);
+    if (w->closing) {
+        mutex_unlock(&w->lock);
+        return write_result(MR_E_STOPPED, 0);
+    }
+    if (w->role == PUMP_IDLE && w->line == NULL && w->wanted == 0 && link_connected(w->link)) {
+        status = link_send(w->link, data, length, priority);
+        if (status == MR_OK) {
+            w->counts.written++;
+            w->counts.bytes += length;
+        }
+        self.attempts = status == MR_E_GONE;
+        if (status == MR_OK || status == MR_E_TOO_BIG) {
+            mutex_unlock(&w->lock);
+            return status;
+        }
+    }
+    if (w->posting != NULL && w->posting->queue.occupied >> priority != 0 && writer_frame_of(w) != NULL) {
+        mutex_unlock(&w->lock);
+        return status_fail(MR_E_CALLBACK, 0, "messages posted before go first, and this is the writer's own callback");
+    }
+    return write_result(write_in_line(w, &self, clock_deadline(timeout_ms)), timeout_ms);
+}
+
+int mr_writer_write(mr_writer *writer, const void *data, size_t length, uint32_t priority)
+{
+    return mr_writer_write_timed(writer, data, length, priority, writer == NULL ? 0 : writer->options.timeout_ms);
+}
+
+/* ---- counters ---- */
+
+int mr_writer_get_statistics(mr_writer *writer, mr_writer_statistics *statistics)
+{
+    mr_writer *w = writer;
+    int status = writer_check(w);
+    if (status != MR_OK)
+        return status;
+    if (statistics == NULL || statistics->size < sizeof statistics->size || statistics->size > sizeof *statistics)
+        return status_fail(MR_E_ARGUMENT, 0, "mr_writer_statistics.size is not set, or this library is too old for it");
+    mutex_lock(&w->lock);
+    mr_writer_statistics counts = w->counts;
+    if (w->posting != NULL) {
+        counts.waiting = w->posting->queue.messages;
+        counts.waiting_bytes = w->posting->queue.bytes;
+        counts.waiting_peak = w->posting->queue.messages_high;
+    }
+    mutex_unlock(&w->lock);
+    counts.size = statistics->size;
+    memcpy(statistics, &counts, statistics->size);
+    return MR_OK;
+}
