@@ -33,9 +33,9 @@
  *   C8  Accept completes when a peer has connected; `accepted` is the connection's handle, the caller's to close or
  *       to associate. It is close-on-exec (not inheritable) and non-blocking where the system knows the words.
  *   C9  Wait completes when the handle is ready: WAIT_IN can be received from, accepted from, or is signalled;
- *       WAIT_OUT can be sent to. It takes nothing, so a wait on what is still ready completes again. Readiness that was there before the start counts, and so does an
- *       error or hang-up: whoever then receives or sends meets it. A direction that the handle cannot tell is
- *       MR_E_UNSUPPORTED.
+ *       WAIT_OUT can be sent to. It takes nothing, so a wait on what is still ready completes again. Readiness that was
+ *       there before the start counts, and so does an error or hang-up: whoever then receives or sends meets it. A
+ *       direction that the handle cannot tell is MR_E_UNSUPPORTED.
  *   C10 Cancel asks: the operation still completes once, with MR_E_CANCELLED or, where the result came first, with
  *       that result, and nothing is lost either way: a cancelled receive has taken no message, a cancelled send has
  *       sent none. On an IDLE operation it does nothing. Any thread, also while a packet is being taken.
@@ -64,8 +64,8 @@
  *       a post included, or comes later.
  *   C19 The results are filled in on every completion: status, os_error (0 when MR_OK), bytes (0 unless said), and
  *       accepted (HANDLE_NONE unless said).
- *   C20 A failure of the system that belongs to one operation is that operation's status (MR_E_DESCRIPTORS, MR_E_MEMORY,
- *       else MR_E_SYSTEM, and os_error), never the end of the port or of another operation.
+ *   C20 A failure of the system that belongs to one operation is that operation's status (MR_E_DESCRIPTORS,
+ *       MR_E_MEMORY, else MR_E_SYSTEM, and os_error), never the end of the port or of another operation.
  */
 #ifndef IOCP_BACKEND_H
 #define IOCP_BACKEND_H

@@ -6,8 +6,8 @@
  * Owners  `lock` guards the list of ended threads and changes of `workers`. The counters are atomic: workers change
  *         them without a lock, anyone reads them.
  *
- * W1  While no worker waits in port_wait and more may be started, a tick is under way (`ticking`). Each tick that finds no packet taken
- *     since the one before starts a worker, up to workers_max. The worker that makes `waiting` 0 looks at `ticking`
+ * W1  While no worker waits in port_wait and more may be started, a tick is under way (`ticking`). Each tick that
+ *     finds no packet taken since it was set starts a worker. The worker that makes `waiting` 0 looks at `ticking`
  *     after it; the supervisor that makes `ticking` false looks at `waiting` after it. All four are seq_cst, so one of
  *     them sees the other. While a worker waits, the supervisor sleeps without a time-out.
  * W2  The tick is a deadline on a port of the supervisor's own, so that setting it wakes no thread: a port whose one

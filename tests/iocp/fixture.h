@@ -20,11 +20,11 @@
 
 /* What a system can do at all. Where it cannot, the tests demand MR_E_UNSUPPORTED instead. */
 enum fixture_ability {
-    FIXTURE_ACCEPT,      /* port_accept */
-    FIXTURE_WATCH,       /* port_watch, WAIT_IN on what fixture_event gives */
-    FIXTURE_WATCH_PAIR,  /* port_watch, both directions, on a near handle of fixture_pair */
-    FIXTURE_SMALL_SIZE,  /* MR_E_SMALL tells the needed size */
-    FIXTURE_FAR_RESET    /* the far end may close with messages of ours unread, and what it had sent can be received */
+    FIXTURE_ACCEPT,     /* port_accept */
+    FIXTURE_WATCH,      /* port_watch, WAIT_IN on what fixture_event gives */
+    FIXTURE_WATCH_PAIR, /* port_watch, both directions, on a near handle of fixture_pair */
+    FIXTURE_SMALL_SIZE, /* MR_E_SMALL tells the needed size */
+    FIXTURE_FAR_RESET   /* the far end may close with messages of ours unread, and what it had sent can be received */
 };
 
 bool fixture_can(enum fixture_ability ability);
@@ -69,7 +69,8 @@ bool fixture_is_private(os_handle handle);
 /* Closes a handle that no endpoint owns. */
 void fixture_close(os_handle handle);
 
-/* How often the other threads of this process have been woken up so far. Only differences mean something. */
-uint64_t fixture_wakeups(void);
+/* How often the threads of this name (thread_start's) have been woken up so far. Only differences mean something; where
+ * the system does not tell, always 0. */
+uint64_t fixture_wakeups(const char *threads);
 
 #endif
