@@ -60,8 +60,15 @@ void test_register(struct test_case *test);
 
 #endif
 
+/* mingw's gcc takes plain "printf" for the formats of an older C. */
+#if defined(__MINGW32__) && !defined(__clang__)
+#define TEST_PRINTF gnu_printf
+#else
+#define TEST_PRINTF printf
+#endif
+
 /* Ends the test as failed; says where, what, and the seed. Any thread. */
-__attribute__((noreturn, format(printf, 3, 4))) void test_fail(const char *file, int line, const char *format, ...);
+__attribute__((noreturn, format(TEST_PRINTF, 3, 4))) void test_fail(const char *file, int line, const char *format, ...);
 
 /* Ends the test as skipped. The test's first thread only. */
 __attribute__((noreturn)) void test_skip(const char *reason);
