@@ -161,7 +161,7 @@ static void run_passing(void *argument)
     pool_cache_close(worker->cache);
 }
 
-TEST(buffer_pool_threads, pass_buffers_across_under_the_ceiling)
+TEST_TIMEOUT(buffer_pool_threads, pass_buffers_across_under_the_ceiling, 300)
 {
     struct arena arena = {.pool = open_pool(CEILING), .largest = 60000, .steps = test_campaign() ? 2000000 : 40000};
     struct worker workers[THREADS];
@@ -243,7 +243,7 @@ static void run_waiting(void *argument)
     mutex_unlock(&worker->lock);
 }
 
-TEST(buffer_pool_threads, wait_for_memory_and_are_called_exactly_once)
+TEST_TIMEOUT(buffer_pool_threads, wait_for_memory_and_are_called_exactly_once, 300)
 {
     struct arena arena = {.pool = open_pool(CEILING), .largest = 700000, .steps = test_campaign() ? 500000 : 10000};
     struct worker workers[THREADS];

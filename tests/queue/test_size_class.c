@@ -9,8 +9,8 @@ static void check_size(size_t size)
     unsigned size_class = pool_class_of(size);
     CHECK(size_class < POOL_CLASSES);
     CHECK(pool_class_capacity(size_class) >= size);
-    CHECK_MSG(size_class == 0 || pool_class_capacity(size_class - 1) < size, "%zu would fit class %u", size,
-              size_class - 1);
+    CHECK_MSG(size_class == 0 || pool_class_capacity(size_class - 1) < size, "%llu would fit class %u",
+              (unsigned long long) size, size_class - 1);
     CHECK_EQ(pool_right_size(size), pool_class_capacity(size_class));
 }
 
