@@ -115,13 +115,14 @@ void pool_uncharge(struct buffer_pool *pool, size_t bytes);
 
 /* Waiting for memory. The waiter lives in the caller's object; zero it before the first use.
  *
- * `callback` is called exactly once per successful pool_wait, outside of the pool's lock, on whatever thread gave memory
- * back: inside any function here but pool_wait and pool_wait_charge. It must not block nor take a lock that is held
- * around such a call (post a packet). Inside it the waiter may be registered again, cancelled or freed.
+ * `callback` is called exactly once per successful pool_wait, outside of the pool's lock, on whatever thread gave
+ * memory back: inside any function here but pool_wait and pool_wait_charge. It must not block nor take a lock that is
+ * held around such a call (post a packet). Inside it the waiter may be registered again, cancelled or freed.
  * Memory is promised to as many waiters as it suffices for, urgent ones first, then first come first served; one that
  * asks for more than there is does not hold up those behind it. A promise is no reservation: try pool_get again, and
  * wait again if it is refused. Whoever was called and does not try soon calls pool_wake, so that the next one gets its
- * chance; pool_cancel does that by itself. */
+ * chance; pool_cancel does that by itself.
+ */
 struct pool_waiter {
     void (*callback)(struct pool_waiter *waiter, void *context);
     void *context;
@@ -134,8 +135,9 @@ struct pool_waiter {
 };
 
 /* Registers for `size` bytes of data after a POOL_CEILING; callback and context are set by the caller before. Returns
- * true when registered (another thread may run the callback before this returns), false when the memory is there already or can never
- * be: not registered, try pool_get again. A waiter that is registered must not be registered again before its call. */
+ * true when registered (another thread may run the callback before this returns), false when the memory is there already
+ * or can never be: not registered, try pool_get again. A waiter that is registered must not be registered again before
+ * its call. */
 bool pool_wait(struct buffer_pool *pool, struct pool_waiter *waiter, size_t size, bool urgent);
 /* The same for pool_charge of `bytes`. */
 bool pool_wait_charge(struct buffer_pool *pool, struct pool_waiter *waiter, size_t bytes, bool urgent);

@@ -1,7 +1,7 @@
 /* pool_cache.c: free buffers kept by one thread for itself, without a lock; others may empty the cache.
  *
  * Path, owners, invariants and atomic pairs: pool_private.h. A cache is a stack of slots per class. Its owner pushes
- * and pops at `count`; whoever runs into the ceiling walks over all slots under the pool's lock and takes what it finds.
+ * and pops at `count`; whoever runs into the ceiling walks over all slots under the pool's lock and takes what is there.
  */
 #include "queue/pool_private.h"
 
