@@ -227,8 +227,10 @@ enum slot_taken reader_take(mr_reader *reader, struct pool_cache *cache, size_t 
         (void) queue_push(&reader->queue, node, level, message->length, NULL); /* there is room: I1 */
         node = next;
     }
-    if (reader->inside > 0 || reader->renaming || reader->closing)
+    if (reader->inside > 0 || reader->closing)
         condition_broadcast(&reader->changed);
+    if (reader->leading && reader->queue.messages > 0)
+        slot_wake(reader->slot); /* who waits for arrivals does not see what has arrived already */
     return taken;
 }
 

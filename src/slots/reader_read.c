@@ -3,8 +3,11 @@
  * Path    mr_reader_read > queue, else take from the lanes, else wait > copied out, buffer released
  * Owners  `leading`: of several blocked reads one sits in slot_wait, the others wait for `changed`. Whoever leaves
  *         slot_wait, for whatever reason, broadcasts, so that another leads.
+ *         Whoever else brings messages into the queue wakes the leader too (reader_take): they may be more than the
+ *         others want.
  * I1      A read returns MR_E_TIMEOUT only after it has looked into the lanes and the clock has reached its deadline.
- * I2      The lock is not held during slot_take, slot_wait, pool_wait or a copy; buffers are not released under it
+ * I2      Between the last look at queue and flags and the wait the lock is not let go.
+ * I3      The lock is not held during slot_take, slot_wait, pool_wait or a copy; buffers are not released under it
  *         (the pool may call read_on_memory, which takes it).
  */
 #include <string.h>
@@ -64,14 +67,18 @@ static bool read_take(mr_reader *reader, struct reading *reading)
     enum slot_taken taken = reader_take(reader, reading->cache, TURN_MESSAGES, TURN_BYTES, &wanted);
     if (reader->queue.messages > 0)
         return true;
-    if (taken == SLOT_STARVED)
+    if (taken == SLOT_STARVED) {
         read_starve(reader, wanted);
+        return true;
+    }
     return taken == SLOT_MORE && (clock_now() < reading->deadline || reading->late++ < LATE_LOOKS);
 }
 
 static int read_wait(mr_reader *reader, uint64_t deadline)
 {
     reader_publish(reader); /* what is seen of an idle reader is exact */
+    if (reader->stopped || reader->closing)
+        return MR_OK; /* since the last look: the lock was free during the taking */
     if (reader_halted(reader) || reader->starved || reader->leading) {
         (void) condition_wait_until(&reader->changed, &reader->lock, deadline);
         return MR_OK;

@@ -1,0 +1,65 @@
+/* slot_support.h: what the tests of slots share: a slot directory of their own, plain clients made of nothing but a
+ * socket, and waiting for events. Every function ends the test where it fails, unless it says otherwise. */
+#ifndef TEST_SLOTS_SLOT_SUPPORT_H
+#define TEST_SLOTS_SLOT_SUPPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+#include <mailroom/mailroom.h>
+
+#include "queue/thread.h"
+#include "test.h"
+
+/* An empty slot directory for this process and its children (MAILROOM_DIR); removed when the process exits. */
+void slots_begin(void);
+
+mr_port *slots_port(uint32_t concurrency, uint32_t workers_max);
+
+/* Opens a reader; options may be NULL. */
+mr_reader *slots_reader(const char *name, const mr_reader_options *options);
+
+/* Ends a reader of which nothing is unread. */
+void slots_close(mr_reader *reader);
+
+/* Reads the next message, waiting for it, and compares it with a text. */
+void slots_expect(mr_reader *reader, const char *text);
+
+mr_reader_statistics slots_statistics(mr_reader *reader);
+
+/* A plain client: a connected SOCK_SEQPACKET socket. */
+int plain_connect(const char *name);
+/* The same for forked children, which must not call the library: the address first, then the socket; -1 and errno. */
+struct sockaddr_un plain_address(const char *name);
+int plain_dial(const struct sockaddr_un *address);
+
+void plain_send(int socket, const void *data, size_t length);
+void plain_text(int socket, const char *text);
+/* Waits until the other end has gone. */
+void plain_await_end(int socket);
+
+/* Runs `body` in a forked child, which exits 0 when it returns. */
+pid_t slots_fork(void (*body)(void *argument), void *argument);
+/* Waits for a child; it must have exited 0. */
+void slots_join(pid_t child);
+
+/* How many descriptors this process has open. */
+size_t slots_descriptors(void);
+/* Waits until it has no more than so many: closing happens on other threads too. */
+void slots_await_descriptors(size_t most);
+
+/* A number that threads wait for. */
+struct counter {
+    mutex lock;
+    condition changed;
+    uint64_t value;
+};
+void counter_init(struct counter *counter);
+void counter_add(struct counter *counter, uint64_t amount);
+void counter_await(struct counter *counter, uint64_t least);
+uint64_t counter_get(struct counter *counter);
+
+#endif
