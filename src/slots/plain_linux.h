@@ -27,9 +27,10 @@ struct connection {
     struct connection *ready_next; /* the slot's ready list */
     int descriptor;
     bool ready;    /* is in the ready list */
-    bool ended;    /* shut down by us: delivers what it had sent, then ends */
     bool violator; /* has broken the rules: what it had sent is counted, not delivered */
+    bool banished; /* … and has been shut down for it */
     uint32_t uid;  /* whose quota it counts against */
+    uint64_t name; /* which of the slot's names it connected to: the first, the second, … */
     uint64_t writer;
     uint64_t sequence; /* of the last message */
 };

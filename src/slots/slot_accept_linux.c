@@ -140,6 +140,7 @@ static struct connection *connection_new(slot *s, int descriptor, uint32_t uid)
         goto leave;
     c->descriptor = descriptor;
     c->uid = uid;
+    c->name = s->name;
     c->writer = writer_identity();
     c->next = s->connections;
     if (c->next != NULL)
@@ -167,8 +168,8 @@ void slot_disconnect(slot *s, struct connection *c)
         c->previous->next = c->next;
     else
         s->connections = c->next;
-    if (c->ended)
-        s->ended--;
+    if (c->name < s->name)
+        s->old--;
     if (atomic_load_explicit(&s->listener_masked, memory_order_relaxed))
         janitor_wait_spare(&s->spare); /* again: its thread may have been impossible to start the first time */
     uid_leave(s, c->uid);

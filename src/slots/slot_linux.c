@@ -11,8 +11,9 @@
  * I2      A connection in the ready list is served for at most SHARE_MESSAGES or SHARE_BYTES, then goes to its end, and
  *         newcomers queue behind: nobody waits for more than one share of each other connection.
  * I3      `c->ready` is true exactly while c is in the ready list.
- * I4      The listener is in the inner set unless connections of an old name still have something to deliver: what was
- *         sent to the old name comes before what is sent to the new one.
+ * I4      What was sent to an old name comes before what is sent to the next one: while there are connections of old
+ *         names, only those of the oldest are served, and the listener is not in the inner set. Being shut down, they
+ *         all end, and are readable until they do.
  * I5      A descriptor leaves the inner set before it is closed: a forked child may hold another descriptor of the same
  *         socket, which would keep it in the set, with a pointer to freed memory.
  */
@@ -159,12 +160,32 @@ static bool slot_harvest(slot *s)
     struct epoll_event events[HARVEST];
     int count = epoll_wait(s->inner, events, HARVEST, 0);
     for (int i = 0; i < count; i++) {
-        if (events[i].data.ptr == NULL)
+        struct connection *c = events[i].data.ptr;
+        if (c == NULL)
             s->listener_ready = true;
-        else
-            slot_ready(s, events[i].data.ptr);
+        else if (s->old == 0 || c->name == s->oldest)
+            slot_ready(s, c);
     }
     return count == HARVEST;
+}
+
+/* I4: whose turn it is, when the last connection of a name has ended. */
+static void slot_next_name(slot *s)
+{
+    if (s->old == 0) {
+        if (!s->listener_in_set)
+            (void) slot_listen(s); /* if it fails, the next call tries again */
+        return;
+    }
+    s->oldest = s->name;
+    for (const struct connection *c = s->connections; c != NULL; c = c->next) {
+        if (c->name < s->oldest)
+            s->oldest = c->name;
+    }
+    for (struct connection *c = s->connections; c != NULL; c = c->next) {
+        if (c->name == s->oldest)
+            slot_ready(s, c); /* not left to the inner set, which may be busy telling of the others */
+    }
 }
 
 static void budget_spend(struct slot_budget *budget, size_t bytes)
@@ -182,11 +203,10 @@ static bool budget_spent(const struct slot_budget *budget)
 static void slot_violation(slot *s, struct connection *c)
 {
     count_add(&s->counts.dropped_violation, 1);
-    if (c->ended)
+    if (c->banished)
         return;
+    c->banished = true;
     count_add(&s->counts.violations, 1);
-    c->ended = true;
-    s->ended++;
     plain_shut_down(c->descriptor);
 }
 
@@ -255,9 +275,9 @@ enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget 
     bool fed = true;
     bool more = true;
     while (fed && more && !budget_spent(budget)) {
-        if (!s->listener_in_set && s->ended == 0)
-            (void) slot_listen(s); /* I4; if it fails, the next call tries again */
-        more = slot_harvest(s) || s->ended > 0;
+        if (!s->listener_in_set)
+            slot_next_name(s);
+        more = slot_harvest(s) || s->old > 0;
         if (s->ready_first == NULL && !s->listener_ready)
             break;
         fed = slot_serve_all(s, &receiver, budget, wanted);
@@ -371,17 +391,15 @@ int slot_rename(slot *s, const struct slot_name *name)
         return status;
     slot_deafen(s);
     slot_accept_leftovers(s);
+    s->name++;
+    s->old = 0;
     for (struct connection *c = s->connections; c != NULL; c = c->next) {
-        if (!c->ended) {
-            c->ended = true;
-            s->ended++;
-        }
+        s->old++;
         plain_shut_down(c->descriptor);
     }
     rendezvous_release(s->rendezvous, false);
     s->rendezvous = next;
-    if (s->ended == 0)
-        (void) slot_listen(s); /* I4; if it fails, slot_take tries again */
+    slot_next_name(s);
     return MR_OK;
 }
 

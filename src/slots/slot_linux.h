@@ -48,7 +48,9 @@ struct slot {
     struct connection *ready_last;
     bool listener_ready;
     bool listener_in_set;
-    size_t ended; /* connections that were shut down and still have something to deliver */
+    uint64_t name;   /* how many names there have been before this one */
+    size_t old;      /* connections of those: shut down, with something left to deliver perhaps */
+    uint64_t oldest; /* with old > 0: the name whose connections are served */
     struct size_advisor advisor;
     struct uid_count *uids;
     size_t uid_count;
