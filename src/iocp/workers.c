@@ -165,14 +165,14 @@ static int worker_start(mr_port *p)
     if (!p->ending && workers < p->workers_max) {
         /* It counts as waiting before it runs: else a loaded machine would start one after the other. */
         atomic_fetch_add_explicit(&p->waiting, 1, memory_order_seq_cst);
+        atomic_store_explicit(&p->workers, workers + 1, memory_order_relaxed);
+        if (workers + 1 > atomic_load_explicit(&p->workers_peak, memory_order_relaxed))
+            atomic_store_explicit(&p->workers_peak, workers + 1, memory_order_relaxed);
         status = thread_start(&w->thread, "mr-worker", worker_run, w);
-        if (status != MR_OK)
+        if (status != MR_OK) {
+            atomic_store_explicit(&p->workers, workers, memory_order_relaxed);
             atomic_fetch_sub_explicit(&p->waiting, 1, memory_order_seq_cst);
-    }
-    if (status == MR_OK) {
-        atomic_store_explicit(&p->workers, ++workers, memory_order_relaxed);
-        if (workers > atomic_load_explicit(&p->workers_peak, memory_order_relaxed))
-            atomic_store_explicit(&p->workers_peak, workers, memory_order_relaxed);
+        }
     }
     mutex_unlock(&p->lock);
     if (status != MR_OK)

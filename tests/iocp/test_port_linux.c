@@ -1,0 +1,336 @@
+/* test_port_linux.c: what only Linux has: kinds of descriptors, descriptors that come along with messages, forked
+ * children, and what an idle pool costs, told by the kernel. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "contract.h"
+#include "iocp/workers.h"
+
+static unsigned descriptors_open(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    CHECK(folder != NULL);
+    unsigned count = 0;
+    while (readdir(folder) != NULL)
+        count++;
+    closedir(folder);
+    return count;
+}
+
+TEST(port_linux, regular_files_and_directories_are_unsupported_and_stay_the_callers)
+{
+    port *p = port_new();
+    FILE *file = tmpfile();
+    CHECK(file != NULL);
+    endpoint *e;
+    CHECK_STATUS(endpoint_open(&e, p, fileno(file)), MR_E_UNSUPPORTED);
+    CHECK_EQ(fputs("still open", file), 1);
+    CHECK_EQ(fclose(file), 0);
+    int folder = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    CHECK_STATUS(endpoint_open(&e, p, folder), MR_E_UNSUPPORTED);
+    CHECK_EQ(close(folder), 0);
+    port_finish(p, NULL, NULL);
+}
+
+TEST(port_linux, a_pipe_can_be_received_from_and_waited_for_but_not_sent_to)
+{
+    port *p = port_new();
+    int ends[2];
+    CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+    endpoint *in = endpoint_new(p, ends[0]), *out = endpoint_new(p, ends[1]);
+    char buffer[16];
+    operation o = operation_new();
+    CHECK_EQ(port_receive(in, &o, buffer, sizeof buffer), STARTED_PENDING);
+    CHECK_EQ(write(ends[1], "bytes", 5), 5);
+    CHECK(packet_next(p) == &o);
+    CHECK_STATUS(o.status, MR_OK);
+    CHECK_EQ(o.bytes, 5);
+    CHECK_EQ(port_send(out, &o, "x", 1), STARTED_DONE);
+    CHECK_STATUS(o.status, MR_E_UNSUPPORTED);
+    operation_finish(p, &o, port_watch(out, &o, WAIT_OUT));
+    CHECK_STATUS(o.status, MR_OK);
+    CHECK_EQ(port_watch(out, &o, WAIT_IN), STARTED_DONE);
+    CHECK_STATUS(o.status, MR_E_UNSUPPORTED);
+    CHECK_EQ(port_receive(in, &o, buffer, sizeof buffer), STARTED_PENDING);
+    endpoint_close(out);
+    CHECK(packet_next(p) == &o);
+    CHECK_STATUS(o.status, MR_E_GONE);
+    port_finish(p, in, NULL);
+}
+
+TEST(port_linux, a_stream_gives_what_is_there)
+{
+    port *p = port_new();
+    int pair[2];
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    endpoint *e = endpoint_new(p, pair[0]);
+    char buffer[4];
+    operation o = operation_new();
+    CHECK_EQ(send(pair[1], "sixsix", 6, 0), 6);
+    operation_finish(p, &o, port_receive(e, &o, buffer, sizeof buffer));
+    CHECK_EQ(o.bytes, 4);
+    operation_finish(p, &o, port_receive(e, &o, buffer, sizeof buffer));
+    CHECK_EQ(o.bytes, 2);
+    CHECK_EQ(close(pair[1]), 0);
+    operation_finish(p, &o, port_receive(e, &o, buffer, sizeof buffer));
+    CHECK_STATUS(o.status, MR_E_GONE);
+    port_finish(p, e, NULL);
+}
+
+TEST(port_linux, a_message_larger_than_the_socket_takes_is_too_big)
+{
+    port *p = port_new();
+    os_handle near_end, far_end;
+    fixture_pair(&near_end, &far_end);
+    endpoint *e = endpoint_new(p, near_end);
+    size_t length = 64u << 20;
+    char *data = calloc(1, length);
+    operation o = operation_new();
+    operation_finish(p, &o, port_send(e, &o, data, length));
+    CHECK_STATUS(o.status, MR_E_TOO_BIG);
+    CHECK_EQ(o.os_error, EMSGSIZE);
+    operation_finish(p, &o, port_send(e, &o, "small", 5));
+    far_expect(far_end, "small");
+    free(data);
+    port_finish(p, e, NULL);
+}
+
+static void send_with_descriptors(int to, const char *text, size_t count)
+{
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC), many[253];
+    for (size_t i = 0; i < count; i++)
+        many[i] = null;
+    union {
+        char room[CMSG_SPACE(sizeof many)];
+        struct cmsghdr alignment;
+    } control;
+    struct iovec part = {.iov_base = (void *) (uintptr_t) text, .iov_len = strlen(text)};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.room,
+                             .msg_controllen = CMSG_SPACE(count * sizeof(int))};
+    memset(&control, 0, sizeof control);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(count * sizeof(int));
+    memcpy(CMSG_DATA(header), many, count * sizeof(int));
+    CHECK_EQ(sendmsg(to, &message, MSG_NOSIGNAL), (ssize_t) strlen(text));
+    CHECK_EQ(close(null), 0);
+}
+
+TEST(port_linux, descriptors_that_come_with_a_message_do_not_enter_the_process)
+{
+    port *p = port_new();
+    os_handle near_end, far_end;
+    fixture_pair(&near_end, &far_end);
+    endpoint *e = endpoint_new(p, near_end);
+    unsigned before = descriptors_open();
+    for (int i = 0; i < 20; i++) {
+        send_with_descriptors((int) far_end, "with one", 1);
+        send_with_descriptors((int) far_end, "with many", 253);
+        send_with_descriptors((int) far_end, "", 1);
+        receive_message(p, e, "with one");
+        char small[4];
+        operation o = operation_new(); /* looking at the size brings none in either */
+        operation_finish(p, &o, port_receive(e, &o, small, sizeof small));
+        CHECK_STATUS(o.status, MR_E_SMALL);
+        CHECK_EQ(o.bytes, 9);
+        receive_message(p, e, "with many");
+        receive_message(p, e, "");
+    }
+    CHECK_EQ(descriptors_open(), before);
+    port_finish(p, e, NULL);
+}
+
+TEST(port_linux, without_a_free_descriptor_accept_fails_and_the_peer_stays)
+{
+    port *p = port_new();
+    os_handle listening = fixture_listen();
+    endpoint *listener = endpoint_new(p, listening);
+    operation o = operation_new();
+    CHECK_EQ(port_accept(listener, &o), STARTED_PENDING);
+    struct rlimit limit, none;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    os_handle far_end = fixture_connect(listening);
+    none = (struct rlimit){.rlim_cur = 0, .rlim_max = limit.rlim_max};
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    CHECK(packet_next(p) == &o);
+    CHECK_STATUS(o.status, MR_E_DESCRIPTORS);
+    CHECK_EQ(o.os_error, EMFILE);
+    CHECK_EQ(o.accepted, HANDLE_NONE);
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    operation_finish(p, &o, port_accept(listener, &o));
+    CHECK_STATUS(o.status, MR_OK);
+    endpoint *connection = endpoint_new(p, o.accepted);
+    fixture_far_send(far_end, "patient", 7);
+    receive_message(p, connection, "patient");
+    port_finish(p, listener, connection);
+}
+
+TEST(port_linux, an_epoll_set_can_be_waited_for)
+{
+    port *p = port_new();
+    int inner = epoll_create1(EPOLL_CLOEXEC);
+    os_handle event = fixture_event();
+    struct epoll_event wanted = {.events = EPOLLIN};
+    CHECK_EQ(epoll_ctl(inner, EPOLL_CTL_ADD, (int) event, &wanted), 0);
+    endpoint *e = endpoint_new(p, inner);
+    operation o = operation_new();
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(port_watch(e, &o, WAIT_IN), STARTED_PENDING);
+        packet_none(p);
+        fixture_signal(event);
+        CHECK(packet_next(p) == &o);
+        fixture_unsignal(event);
+    }
+    port_finish(p, e, NULL);
+    fixture_close(event);
+}
+
+TEST(port_linux, c18_a_duplicate_of_a_closed_handle_wakes_nobody)
+{
+    port *p = port_new();
+    os_handle event = fixture_event();
+    int duplicate = dup((int) event);
+    CHECK(duplicate >= 0);
+    endpoint *e = endpoint_new(p, event);
+    operation o = operation_new(), young = operation_new();
+    CHECK_EQ(port_watch(e, &o, WAIT_IN), STARTED_PENDING);
+    port_cancel(p, &o);
+    CHECK(packet_next(p) == &o);
+    endpoint_close(e);
+    e = endpoint_new(p, fixture_event()); /* in the same place, most likely with the same number */
+    CHECK_EQ(port_watch(e, &young, WAIT_IN), STARTED_PENDING);
+    fixture_signal(duplicate);
+    packet_none(p);
+    port_cancel(p, &young);
+    CHECK(packet_next(p) == &young);
+    port_finish(p, e, NULL);
+    fixture_close(duplicate);
+}
+
+/* What the pool costs */
+
+static atomic_uint chain_left;
+static mutex chain_lock = MUTEX_INIT;
+static condition chain_end;
+static mr_port *chain_port;
+
+static void chain_handle(operation *o)
+{
+    if (atomic_fetch_sub(&chain_left, 1) > 1) {
+        CHECK_STATUS(port_post(mr_port_backend(chain_port), o), MR_OK);
+        return;
+    }
+    mutex_lock(&chain_lock);
+    condition_signal(&chain_end);
+    mutex_unlock(&chain_lock);
+}
+
+static void chain_run(unsigned length)
+{
+    operation o = operation_new();
+    o.handler = chain_handle;
+    atomic_store(&chain_left, length);
+    mutex_lock(&chain_lock);
+    CHECK_STATUS(port_post(mr_port_backend(chain_port), &o), MR_OK);
+    uint64_t guard = clock_now() + HANG;
+    while (atomic_load(&chain_left) > 0)
+        CHECK(condition_wait_until(&chain_end, &chain_lock, guard));
+    mutex_unlock(&chain_lock);
+}
+
+static void pool_open(uint32_t concurrency)
+{
+    mr_port_options options = MR_PORT_OPTIONS_INIT;
+    options.concurrency = concurrency;
+    CHECK_STATUS(mr_port_open(&chain_port, &options), MR_OK);
+    condition_init(&chain_end);
+}
+
+TEST(port_linux, work_that_a_worker_reaches_at_once_wakes_no_second_one)
+{
+    enum { LENGTH = 200000 };
+    pool_open(4);
+    uint64_t before = fixture_wakeups("mr-worker"), start = clock_now();
+    chain_run(LENGTH);
+    uint64_t milliseconds = (clock_now() - start) / MILLISECOND + 1;
+    uint64_t wakeups = fixture_wakeups("mr-worker") - before;
+    /* Relief may look in twice a millisecond. One wake-up per packet would be thousands in the same time. */
+    CHECK_MSG(wakeups < 100 + 4 * milliseconds, "%llu wake-ups for %d packets in %llu ms", (unsigned long long) wakeups,
+              LENGTH, (unsigned long long) milliseconds);
+    CHECK_STATUS(mr_port_close(chain_port), MR_OK);
+}
+
+TEST(port_linux, an_idle_pool_switches_no_context)
+{
+    pool_open(4);
+    chain_run(1000);
+    port *clock = port_new();
+    operation *none;
+    /* What the work left behind settles: the last relief, the last tick, extra workers that retire. */
+    uint64_t guard = clock_now() + HANG;
+    mr_port_statistics s = MR_PORT_STATISTICS_INIT;
+    do {
+        CHECK_STATUS(port_wait(clock, &none, clock_now() + 50 * MILLISECOND), MR_E_TIMEOUT);
+        CHECK_STATUS(mr_port_get_statistics(chain_port, &s), MR_OK);
+        CHECK(clock_now() < guard);
+    } while (s.workers != 4 || s.waiting != 4);
+    CHECK_STATUS(port_wait(clock, &none, clock_now() + 50 * MILLISECOND), MR_E_TIMEOUT);
+    uint64_t workers = fixture_wakeups("mr-worker"), supervisor = fixture_wakeups("mr-supervisor");
+    CHECK(workers > 0 && supervisor > 0); /* there are such threads */
+    CHECK_STATUS(port_wait(clock, &none, clock_now() + 1000 * MILLISECOND), MR_E_TIMEOUT);
+    CHECK_EQ(fixture_wakeups("mr-worker") - workers, 0);
+    CHECK_EQ(fixture_wakeups("mr-supervisor") - supervisor, 0);
+    port_finish(clock, NULL, NULL);
+    CHECK_STATUS(mr_port_close(chain_port), MR_OK);
+}
+
+/* Forked children */
+
+/* The thread sanitizer asks the program: a forked child may start threads, the allocator's locks are taken care of. */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+    return "die_after_fork=0";
+}
+
+static int child_status(pid_t child)
+{
+    int status;
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+TEST(port_linux, in_a_forked_child_the_port_is_the_parents)
+{
+    mr_port *shared;
+    CHECK_STATUS(mr_port_shared_acquire(&shared), MR_OK);
+    pool_open(2);
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        if (mr_port_close(chain_port) != MR_E_FORKED || mr_port_check(chain_port) != MR_E_FORKED)
+            _exit(1);
+        mr_port *own; /* the child opens ports of its own, the shared one included */
+        if (mr_port_shared_acquire(&own) != MR_OK || own == shared || mr_port_check(own) != MR_OK)
+            _exit(2);
+        mr_port_shared_release(own);
+        if (mr_port_open(&own, NULL) != MR_OK || mr_port_close(own) != MR_OK)
+            _exit(3);
+        _exit(0);
+    }
+    CHECK_EQ(child_status(child), 0);
+    chain_run(1000); /* the parent's goes on */
+    CHECK_STATUS(mr_port_close(chain_port), MR_OK);
+    mr_port_shared_release(shared);
+}
