@@ -23,11 +23,14 @@ struct arena {
     _Atomic uint64_t gets;
     _Atomic uint64_t waits;
     int steps;
+
+    mutex gate; /* all start together */
+    condition opened;
+    unsigned arrived;
 };
 
 struct worker {
     struct arena *arena;
-    unsigned number;
     struct pool_cache *cache;
     struct random random;
     struct buffer *held[HELD];
@@ -42,8 +45,11 @@ struct worker {
 
 static void run_workers(struct arena *arena, struct worker *workers, void (*run)(void *))
 {
+    mutex_init(&arena->gate);
+    condition_init(&arena->opened);
+    arena->arrived = 0;
     for (unsigned i = 0; i < THREADS; i++) {
-        workers[i] = (struct worker){.arena = arena, .number = i, .random = {test_seed() + i}};
+        workers[i] = (struct worker){.arena = arena, .random = {test_seed() + i}};
         mutex_init(&workers[i].lock);
         condition_init(&workers[i].called);
         CHECK_EQ(thread_start(&workers[i].handle, "worker", run, &workers[i]), 0);
@@ -53,6 +59,20 @@ static void run_workers(struct arena *arena, struct worker *workers, void (*run)
         mutex_destroy(&workers[i].lock);
         condition_destroy(&workers[i].called);
     }
+    condition_destroy(&arena->opened);
+    mutex_destroy(&arena->gate);
+}
+
+static void start_together(struct arena *arena)
+{
+    mutex_lock(&arena->gate);
+    if (++arena->arrived == THREADS) {
+        condition_broadcast(&arena->opened);
+    }
+    while (arena->arrived < THREADS) {
+        condition_wait(&arena->opened, &arena->gate);
+    }
+    mutex_unlock(&arena->gate);
 }
 
 static struct buffer_pool *open_pool(size_t ceiling)
@@ -142,6 +162,7 @@ static void run_passing(void *argument)
 {
     struct worker *worker = argument;
     worker->cache = pool_cache_open(worker->arena->pool);
+    start_together(worker->arena);
     for (int step = 0; step < worker->arena->steps; step++) {
         unsigned which = (unsigned) random_below(&worker->random, HELD);
         struct buffer *buffer = worker->held[which];
@@ -163,15 +184,16 @@ static void run_passing(void *argument)
 
 TEST_TIMEOUT(buffer_pool_threads, pass_buffers_across_under_the_ceiling, 300)
 {
-    struct arena arena = {.pool = open_pool(CEILING), .largest = 60000, .steps = test_campaign() ? 2000000 : 40000};
+    struct arena arena = {.pool = open_pool(CEILING), .largest = 400000, .steps = test_campaign() ? 1000000 : 100000};
     struct worker workers[THREADS];
-    run_workers(&arena, workers, run_passing);
     struct pool_statistics statistics;
-    pool_statistics(arena.pool, &statistics);
+    do {
+        run_workers(&arena, workers, run_passing);
+        pool_statistics(arena.pool, &statistics);
+    } while (statistics.refusals == 0); /* until it was tight */
     CHECK_EQ(statistics.buffers_out, 0);
     CHECK_EQ(statistics.bytes, statistics.bytes_own);
     CHECK(statistics.bytes_high <= CEILING);
-    CHECK(statistics.refusals > 0); /* it was tight */
     uint64_t gets = 0;
     for (unsigned i = 0; i <= POOL_CLASSES; i++) {
         gets += statistics.gets[i];
@@ -219,6 +241,7 @@ static void run_waiting(void *argument)
 {
     struct worker *worker = argument;
     worker->cache = pool_cache_open(worker->arena->pool);
+    start_together(worker->arena);
     worker->waiter.callback = on_memory;
     worker->waiter.context = worker;
     for (int step = 0; step < worker->arena->steps; step++) {
@@ -247,14 +270,15 @@ TEST_TIMEOUT(buffer_pool_threads, wait_for_memory_and_are_called_exactly_once, 3
 {
     struct arena arena = {.pool = open_pool(CEILING), .largest = 700000, .steps = test_campaign() ? 500000 : 10000};
     struct worker workers[THREADS];
-    run_workers(&arena, workers, run_waiting);
+    do {
+        run_workers(&arena, workers, run_waiting);
+    } while (arena.waits == 0); /* until somebody had to: on a busy machine they may have run one by one */
     struct pool_statistics statistics;
     pool_statistics(arena.pool, &statistics);
     CHECK_EQ(statistics.waiters, 0);
     CHECK_EQ(statistics.buffers_out, 0);
     CHECK_EQ(statistics.bytes, statistics.bytes_own);
     CHECK(statistics.bytes_high <= CEILING);
-    CHECK(arena.waits > 0);
     CHECK_EQ(pool_close(arena.pool), 0);
 }
 
