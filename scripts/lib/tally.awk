@@ -4,13 +4,13 @@
 # failure. Works with any awk.
 /^[0-9]+\/[0-9]+ Test(ing)?: / { tested = passing = skips = 0; summed = 0 }
 /^\[SKIP\] / { skips++ }
-/Synthesis: Tested: / {
+/^\[====\] Synthesis: Tested: / {
     line = $0
     sub(/.*Tested: */, "", line); tested += line + 0
     sub(/.*Passing: */, "", line); passing += line + 0
     summed = 1
 }
-/^Test (Passed|Failed)\./ || /^Test timeout/ {
+/^Test (Passed|Failed)\./ {
     bad = tested - passing
     if ($0 !~ /Passed/ && bad == 0) bad = 1
     if ($0 ~ /Passed/ && (!summed || tested + skips == 0)) bad = 1
