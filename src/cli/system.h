@@ -13,7 +13,7 @@
 
 #define SYSTEM_NEVER UINT64_MAX
 
-/* Once, before threads are started. False, with errno set, where the system has no descriptor left. */
+/* Once, before anything is opened. False, with errno set, where the system has no descriptor left. */
 bool system_start(void);
 
 /* How often the program was asked to end. */
@@ -56,7 +56,7 @@ int system_replace_file(const char *path, const void *data, size_t length, bool 
  * */
 long system_read_file(const char *path, char *data, size_t size);
 
-/* Standard input and output that are open. */
+/* False for a standard stream that was closed when the program began. */
 bool system_is_open(int descriptor);
 
 /* True and the size in characters where the descriptor is a terminal that can move its cursor. */

@@ -32,6 +32,7 @@
 #define LAST_WRITE_MS 1000
 
 static int wake_fd = -1;
+static bool standard_closed[3];
 static atomic_uint interrupts;
 
 static void ring(void)
@@ -52,8 +53,25 @@ static void on_signal(int number)
     errno = saved;
 }
 
+/* A standard stream that is closed would otherwise become the number of the next file that is opened. */
+static bool fill_standard_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++) {
+        if (fcntl(fd, F_GETFD) < 0) {
+            standard_closed[fd] = true;
+            if (open("/dev/null", O_RDWR | O_NOCTTY) != fd) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 bool system_start(void)
 {
+    if (!fill_standard_streams()) {
+        return false;
+    }
     wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (wake_fd < 0) {
         return false;
@@ -266,7 +284,7 @@ long system_read_file(const char *path, char *data, size_t size)
 
 bool system_is_open(int descriptor)
 {
-    return fcntl(descriptor, F_GETFD) >= 0;
+    return descriptor >= 0 && (descriptor > 2 || !standard_closed[descriptor]);
 }
 
 bool system_terminal(int descriptor, unsigned *rows, unsigned *columns)

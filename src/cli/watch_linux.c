@@ -115,7 +115,7 @@ static bool add_folder(struct watch *watch, const char *path)
     folder->number = inotify_add_watch(watch->descriptor, folder->path,
                                        IN_CREATE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE | IN_ONLYDIR | IN_MASK_ADD);
     if (folder->number < 0) {
-        watch_fail(folder->path, errno);
+        watch_fail(path, errno);
         return false;
     }
     watch->folder_count++;
