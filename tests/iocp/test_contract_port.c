@@ -149,7 +149,7 @@ TEST(contract, c13_deadlines_come_in_the_order_of_their_times)
     port *p = port_new();
     static operation o[COUNT];
     uint64_t when[COUNT], seed = test_seed();
-    uint64_t now = clock_now();
+    uint64_t now = clock_now() + 50 * MILLISECOND; /* all are set before the first comes */
     for (int i = 0; i < COUNT; i++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
         when[i] = now + (seed >> 33) % (20 * MILLISECOND);
@@ -377,6 +377,19 @@ TEST(contract, c14_one_packet_goes_to_one_thread)
     crew_end(&c);
 }
 
+TEST(contract, c14_a_packet_wakes_a_thread_that_waits)
+{
+    struct crew c;
+    crew_start(&c, CREW);
+    for (unsigned round = 0; round < 500; round++) {
+        struct job job = job_new(&c, job_note);
+        CHECK_STATUS(port_post(c.port, &job.operation), MR_OK);
+        crew_settle(&c, 1);
+    }
+    crew_finish(&c);
+    crew_end(&c);
+}
+
 TEST(contract, c14_a_packet_that_is_there_is_taken_after_the_waits_deadline)
 {
     port *p = port_new();
@@ -492,11 +505,20 @@ TEST(contract, c16_an_idle_port_wakes_nobody)
     endpoint *e = endpoint_new(c.port, near_end);
     char buffer[16];
     static struct job jobs[100];
-    for (unsigned i = 0; i < 100; i++) { /* busy first: what that leaves behind must settle */
+    /* Busy first, in ways that need help from a second thread: what that leaves behind must settle. */
+    struct job first = job_new(&c, job_post_and_block);
+    first.expected = CREW;
+    for (unsigned i = 0; i < CREW - 1; i++) {
+        posted_inside[i] = job_new(&c, job_block);
+        posted_inside[i].expected = CREW;
+    }
+    CHECK_STATUS(port_post(c.port, &first.operation), MR_OK);
+    crew_settle(&c, CREW);
+    for (unsigned i = 0; i < 100; i++) {
         jobs[i] = job_new(&c, job_note);
         CHECK_STATUS(port_post(c.port, &jobs[i].operation), MR_OK);
     }
-    crew_await_unlocked(&c, 100);
+    crew_settle(&c, 100);
     struct job receive = job_new(&c, job_note), never = job_new(&c, job_note);
     CHECK_EQ(port_receive(e, &receive.operation, buffer, sizeof buffer), STARTED_PENDING);
     CHECK_EQ(port_set_deadline(c.port, &never.operation, clock_now() + 1000 * HANG), STARTED_PENDING);
@@ -509,9 +531,9 @@ TEST(contract, c16_an_idle_port_wakes_nobody)
     CHECK_EQ(fixture_wakeups("crew") - before, 0);
 
     fixture_far_send(far_end, "x", 1);
-    crew_await_unlocked(&c, 101);
+    crew_await_unlocked(&c, 1);
     crew_finish(&c);
-    CHECK_EQ(c.taken, 102);
+    CHECK_EQ(c.taken, 2);
     endpoint_close(e);
     crew_end(&c);
     port_finish(clock, NULL, NULL);
