@@ -10,8 +10,11 @@
 #include "test.h"
 
 #define MILLISECOND UINT64_C(1000000)
-/* How long something that must come may take: a guard against hanging, no measure. */
-#define HANG (20000 * MILLISECOND)
+/* How long something that must come may take: a guard against hanging, no measure. seed-faults shortens it. */
+#ifndef CONTRACT_HANG_MILLISECONDS
+#define CONTRACT_HANG_MILLISECONDS 20000
+#endif
+#define HANG (CONTRACT_HANG_MILLISECONDS * MILLISECOND)
 /* How long nothing must come, where nothing is expected. */
 #define QUIET (10 * MILLISECOND)
 
@@ -66,6 +69,26 @@ static inline void packet_none(port *p)
     operation *o;
     CHECK_STATUS(port_wait(p, &o, 0), MR_E_TIMEOUT);
     CHECK_STATUS(port_wait(p, &o, clock_now() + QUIET), MR_E_TIMEOUT);
+}
+
+/* Lets time pass on a port where nothing happens. */
+static inline void time_pass(port *clock, uint64_t nanoseconds)
+{
+    operation *none;
+    CHECK_STATUS(port_wait(clock, &none, clock_now() + nanoseconds), MR_E_TIMEOUT);
+}
+
+/* Waits until the threads of this name sleep and nobody wakes them. Returns their count of wake-ups. */
+static inline uint64_t wakeups_settle(port *clock, const char *threads)
+{
+    uint64_t guard = clock_now() + HANG, before, after = fixture_wakeups(threads);
+    do {
+        before = after;
+        CHECK_MSG(clock_now() < guard, "the threads \"%s\" never come to rest", threads);
+        time_pass(clock, 50 * MILLISECOND);
+        after = fixture_wakeups(threads);
+    } while (after != before);
+    return after;
 }
 
 /* `o` completes: at once as `started` says, or by the next packet. */

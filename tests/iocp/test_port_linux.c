@@ -3,6 +3,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -196,9 +198,120 @@ TEST(port_linux, an_epoll_set_can_be_waited_for)
     fixture_close(event);
 }
 
+TEST(port_linux, c07_a_stream_whose_peer_has_gone_raises_no_signal)
+{
+    CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR); /* whatever the runner has done about it */
+    sigset_t pipe_signal;
+    sigemptyset(&pipe_signal);
+    sigaddset(&pipe_signal, SIGPIPE);
+    CHECK_EQ(pthread_sigmask(SIG_UNBLOCK, &pipe_signal, NULL), 0);
+    port *p = port_new();
+    int pair[2];
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    endpoint *e = endpoint_new(p, pair[0]);
+    CHECK_EQ(close(pair[1]), 0);
+    operation o = operation_new();
+    operation_finish(p, &o, port_send(e, &o, "hello?", 6));
+    CHECK_STATUS(o.status, MR_E_GONE);
+    port_finish(p, e, NULL);
+}
+
+/* The linker puts this between port_wait, which has dequeued an event, and the endpoint that the event is for: so the
+ * moment in between can be made to last. */
+operation *__real_endpoint_event(port *p, uint32_t index, uint32_t stamp, uint32_t events);
+operation *__wrap_endpoint_event(port *p, uint32_t index, uint32_t stamp, uint32_t events);
+
+static struct {
+    mutex lock;
+    condition changed;
+    bool wanted, reached, released;
+} stall = {.lock = MUTEX_INIT};
+
+operation *__wrap_endpoint_event(port *p, uint32_t index, uint32_t stamp, uint32_t events)
+{
+    mutex_lock(&stall.lock);
+    if (stall.wanted) {
+        stall.wanted = false;
+        stall.reached = true;
+        condition_broadcast(&stall.changed);
+        while (!stall.released)
+            condition_wait(&stall.changed, &stall.lock);
+    }
+    mutex_unlock(&stall.lock);
+    return __real_endpoint_event(p, index, stamp, events);
+}
+
+static void wait_once(void *argument)
+{
+    port *p = argument;
+    operation *o;
+    CHECK_STATUS(port_wait(p, &o, clock_now() + 100 * MILLISECOND), MR_E_TIMEOUT);
+}
+
+/* A thread has dequeued an event when another cancels its operation and closes its endpoint; the entry in the table
+ * goes to the next one. The event must find nothing, though a wait is pending there. */
+static void late_event_finds_nothing(bool close_it)
+{
+    condition_init(&stall.changed);
+    port *p = port_new();
+    os_handle old = fixture_event();
+    endpoint *e = endpoint_new(p, old);
+    operation o = operation_new(), young = operation_new();
+    CHECK_EQ(port_watch(e, &o, WAIT_IN), STARTED_PENDING);
+    stall.wanted = true;
+    thread t;
+    CHECK_STATUS(thread_start(&t, "late", wait_once, p), MR_OK);
+    fixture_signal(old);
+    mutex_lock(&stall.lock);
+    uint64_t guard = clock_now() + HANG;
+    while (!stall.reached)
+        CHECK(condition_wait_until(&stall.changed, &stall.lock, guard));
+    mutex_unlock(&stall.lock);
+
+    port_cancel(p, &o);
+    CHECK(packet_next(p) == &o);
+    CHECK_STATUS(o.status, MR_E_CANCELLED);
+    if (close_it) {
+        endpoint_close(e);
+        e = endpoint_new(p, fixture_event());
+    } else {
+        fixture_unsignal(old);
+    }
+    CHECK_EQ(port_watch(e, &young, WAIT_IN), STARTED_PENDING);
+
+    mutex_lock(&stall.lock);
+    stall.released = true;
+    condition_broadcast(&stall.changed);
+    mutex_unlock(&stall.lock);
+    thread_join(t); /* it has found nothing, and then nothing else */
+    packet_none(p);
+    port_cancel(p, &young);
+    CHECK(packet_next(p) == &young);
+    CHECK_STATUS(young.status, MR_E_CANCELLED);
+    port_finish(p, e, NULL);
+}
+
+TEST(port_linux, c18_an_event_dequeued_before_the_close_finds_nothing_in_the_next_endpoint)
+{
+    late_event_finds_nothing(true);
+}
+
+TEST(port_linux, c09_an_event_dequeued_before_a_cancel_does_not_complete_the_next_wait)
+{
+    late_event_finds_nothing(false);
+}
+
+static void wait_until_stopped(void *argument)
+{
+    port *p = argument;
+    operation *o;
+    while (port_wait(p, &o, CLOCK_NEVER) == MR_OK)
+        CHECK_STATUS(o->status, MR_E_CANCELLED);
+}
+
 TEST(port_linux, c18_a_duplicate_of_a_closed_handle_wakes_nobody)
 {
-    port *p = port_new();
+    port *p = port_new(), *clock = port_new();
     os_handle event = fixture_event();
     int duplicate = dup((int) event);
     CHECK(duplicate >= 0);
@@ -210,11 +323,19 @@ TEST(port_linux, c18_a_duplicate_of_a_closed_handle_wakes_nobody)
     endpoint_close(e);
     e = endpoint_new(p, fixture_event()); /* in the same place, most likely with the same number */
     CHECK_EQ(port_watch(e, &young, WAIT_IN), STARTED_PENDING);
+
+    thread t;
+    CHECK_STATUS(thread_start(&t, "sleeper", wait_until_stopped, p), MR_OK);
+    uint64_t before;
+    while ((before = wakeups_settle(clock, "sleeper")) == 0)
+        continue; /* it has not even fallen asleep */
     fixture_signal(duplicate);
-    packet_none(p);
-    port_cancel(p, &young);
-    CHECK(packet_next(p) == &young);
+    time_pass(clock, 50 * MILLISECOND);
+    CHECK_EQ(fixture_wakeups("sleeper") - before, 0);
+    port_stop(p);
+    thread_join(t);
     port_finish(p, e, NULL);
+    port_finish(clock, NULL, NULL);
     fixture_close(duplicate);
 }
 
@@ -276,19 +397,17 @@ TEST(port_linux, an_idle_pool_switches_no_context)
     pool_open(4);
     chain_run(1000);
     port *clock = port_new();
-    operation *none;
     /* What the work left behind settles: the last relief, the last tick, extra workers that retire. */
     uint64_t guard = clock_now() + HANG;
     mr_port_statistics s = MR_PORT_STATISTICS_INIT;
     do {
-        CHECK_STATUS(port_wait(clock, &none, clock_now() + 50 * MILLISECOND), MR_E_TIMEOUT);
+        time_pass(clock, 50 * MILLISECOND);
         CHECK_STATUS(mr_port_get_statistics(chain_port, &s), MR_OK);
         CHECK(clock_now() < guard);
     } while (s.workers != 4 || s.waiting != 4);
-    CHECK_STATUS(port_wait(clock, &none, clock_now() + 50 * MILLISECOND), MR_E_TIMEOUT);
-    uint64_t workers = fixture_wakeups("mr-worker"), supervisor = fixture_wakeups("mr-supervisor");
+    uint64_t workers = wakeups_settle(clock, "mr-worker"), supervisor = wakeups_settle(clock, "mr-supervisor");
     CHECK(workers > 0 && supervisor > 0); /* there are such threads */
-    CHECK_STATUS(port_wait(clock, &none, clock_now() + 1000 * MILLISECOND), MR_E_TIMEOUT);
+    time_pass(clock, 1000 * MILLISECOND);
     CHECK_EQ(fixture_wakeups("mr-worker") - workers, 0);
     CHECK_EQ(fixture_wakeups("mr-supervisor") - supervisor, 0);
     port_finish(clock, NULL, NULL);
@@ -298,7 +417,7 @@ TEST(port_linux, an_idle_pool_switches_no_context)
 /* Forked children */
 
 /* The thread sanitizer asks the program: a forked child may start threads, the allocator's locks are taken care of. */
-const char *__tsan_default_options(void);
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
 const char *__tsan_default_options(void)
 {
     return "die_after_fork=0";
