@@ -24,6 +24,11 @@ typedef void (*mr_on_message)(mr_reader *reader, const mr_message *message, void
  * `reader` is only a number by then. */
 typedef void (*mr_reader_on_closed)(mr_reader *reader, uint64_t lost, void *context);
 
+/* Says at which level a message goes on that came without one: what plain programs write (plain and native lane). Called
+ * once for each, before it is queued, on whatever thread takes it; `message->priority` is MR_NORMAL. Above the slot's levels
+ * means the highest. It must not block, nor call a function on the reader. */
+typedef uint32_t (*mr_classify)(const mr_message *message, void *context);
+
 /* Who may write to a slot. The reader's own user and root always may. */
 typedef enum mr_access {
     MR_ACCESS_OWNER = 0,    /* the user who opened the reader, and root */
@@ -56,19 +61,23 @@ typedef struct mr_reader_options {
     size_t access_uid_count;
     const uint32_t *access_gids;   /* with MR_ACCESS_LIST; copied */
     size_t access_gid_count;
+    mr_classify classify;    /* NULL: such messages are MR_NORMAL. Gets `context` */
+    const char *access_sddl; /* Windows: who may write, as a security descriptor in SDDL, instead of `access`; copied */
+    int access_remote;       /* Windows: 1: other machines may write as well, as far as `access` lets them */
 } mr_reader_options;
 
 #define MR_READER_OPTIONS_INIT                                                                                         \
     {                                                                                                                  \
         sizeof(mr_reader_options), NULL, NULL, NULL, NULL, 0, MR_FOREVER, 0, 0, 0, 0, MR_ACCESS_OWNER, UINT32_MAX,     \
-            NULL, 0, NULL, 0                                                                                           \
+            NULL, 0, NULL, 0, NULL, NULL, 0                                                                            \
     }
 MR_API void mr_reader_options_init(mr_reader_options *options);
 
 typedef struct mr_reader_information {
     size_t max_message; /* bytes */
     size_t next_size;   /* bytes of the message that the next read returns, or MR_NO_MESSAGE */
-    uint64_t count;     /* messages that wait in the reader's queue (what writers still hold is not in it) */
+    uint64_t count;     /* messages that wait in the reader's queue, and on Windows in the system's (what writers still hold
+                           is not in it) */
     uint32_t timeout_ms;
 } mr_reader_information;
 
@@ -146,6 +155,10 @@ MR_NODISCARD MR_API int mr_reader_rename(mr_reader *reader, const char *name);
  * It stays the reader's: never read, write or close it. After it, mr_reader_read with time-out 0 until MR_E_TIMEOUT.
  * MR_E_MODE if the reader has on_message, MR_E_UNSUPPORTED on Windows. */
 MR_API int mr_reader_fd(mr_reader *reader, intptr_t *descriptor);
+
+/* The same for loops on Windows: an event (HANDLE) that is signalled while something can be read, for
+ * WaitForMultipleObjects and RegisterWaitForSingleObject. Never set, reset or close it. MR_E_UNSUPPORTED elsewhere. */
+MR_API int mr_reader_event(mr_reader *reader, intptr_t *event);
 
 /* The slot's full name as its creator spelled it, `\\.\mailslot\…`, NUL-terminated. MR_E_SMALL if `size` (bytes) does
  * not do; MR_NAME_MAX always does. Any thread. */

@@ -35,7 +35,7 @@ struct access_peer {
 };
 
 /* Fills in the rule of `options` for this process's (effective) user. MR_E_ARGUMENT (no such mode, a list without its
- * array), MR_E_MEMORY. access_rule_clear frees it; of a rule of zeros too. */
+ * array), MR_E_UNSUPPORTED (access_sddl, access_remote), MR_E_MEMORY. access_rule_clear frees it; of a rule of zeros too. */
 int access_rule_init(struct access_rule *rule, const mr_reader_options *options);
 void access_rule_clear(struct access_rule *rule);
 

@@ -4,14 +4,14 @@
  * objects. The backend has the slot itself (a name that is live, and the bytes that arrive) and the writer's link to
  * one. Which lanes there are behind them is the backend's own matter.
  *
- *   reader.c   slot_open ► [ slot_arm ► on_ready ► slot_take … deliver ]* ► slot_close      (with a port)
+ *   reader.c   slot_open ► [ slot_arm ► on_ready ► slot_take … deliver ]* ► slot_settle ► slot_close   (with a port)
  *              slot_open ► [ slot_wait ► slot_take … deliver ]* ► slot_close                 (without)
  *   writer.c   link_open ► [ link_connect ► link_send … link_watch/link_wait ]* ► link_close
  *
  * Threads   reader.c sees to it that slot_take is not run by two threads at once for one slot, writer.c that link_send,
  *           link_connect and link_disconnect are not for one link. All else is said at the function.
  * Platforms Linux: slot_linux.c (listener, connections, inner epoll set), link_linux.c, on rendezvous_linux.c.
- *           Windows: mailslot_windows.c.
+ *           Windows: mailslot_windows.c (a mailslot per level, a read under way on each), link_windows.c.
  */
 #ifndef SLOTS_BACKEND_H
 #define SLOTS_BACKEND_H
@@ -66,6 +66,7 @@ enum slot_taken {
 struct slot_counts {
     uint64_t dropped_too_big;
     uint64_t dropped_violation;
+    uint64_t dropped_unread; /* that waited in the system when a rename closed the old name, and could not be kept */
     uint64_t refused_access;
     uint64_t refused_quota;
     uint64_t refused_descriptors;
@@ -100,6 +101,9 @@ enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget 
 bool slot_arm(slot *s);
 /* Makes an outstanding on_ready come soon. Any thread. */
 void slot_cancel(slot *s);
+/* Before slot_close, with a port only, no on_ready being outstanding: true, nothing of the slot is under way in the port;
+ * false, it is being ended, and one on_ready comes when it has: then call again. */
+bool slot_settle(slot *s);
 
 /* Without a port: blocks until something may be there to take, slot_wake is called, or `deadline`: then MR_E_TIMEOUT.
  * One thread at a time. */
@@ -107,9 +111,14 @@ int slot_wait(slot *s, uint64_t deadline);
 /* Wakes the thread in slot_wait; if none is there, the next slot_wait returns at once. Any thread. */
 void slot_wake(slot *s);
 
-/* *handle: what mr_reader_fd returns; made at the first call. MR_OK, MR_E_UNSUPPORTED where the platform has none,
- * MR_E_DESCRIPTORS, MR_E_SYSTEM. One thread at a time, with slot_signal. */
-int slot_handle(slot *s, os_handle *handle);
+enum slot_handle_kind {
+    SLOT_HANDLE_DESCRIPTOR, /* mr_reader_fd: for poll and its kin */
+    SLOT_HANDLE_EVENT       /* mr_reader_event: for WaitForMultipleObjects and its kin */
+};
+
+/* *handle: what mr_reader_fd or mr_reader_event returns; made at the first call. MR_OK, MR_E_UNSUPPORTED where the platform
+ * has none of that kind, MR_E_DESCRIPTORS, MR_E_SYSTEM. One thread at a time, with slot_signal. */
+int slot_handle(slot *s, enum slot_handle_kind kind, os_handle *handle);
 /* The reader's queue holds messages (true) or nothing (false): keeps the handle readable while it does. While `paused`
  * arrivals do not make it readable. Free as long as nobody has asked for the handle. One thread at a time. */
 void slot_signal(slot *s, bool takeable, bool paused);
@@ -118,8 +127,14 @@ void slot_signal(slot *s, bool takeable, bool paused);
  * writers see it gone at once, what they had sent is brought by slot_take before anything that is sent to the new name.
  * Errors leave everything as it was. */
 int slot_rename(slot *s, const struct slot_name *name);
+/* After a slot_rename, with nothing excluded: waits until the old name has gone from the system as well. On a worker of the
+ * slot's port it does not wait, because the worker may be the one that is needed. */
+void slot_rename_finish(slot *s);
 
 void slot_get_counts(slot *s, struct slot_counts *counts); /* any thread */
+/* What waits in the system's hands and can be seen there: *count messages, the next of them *next bytes (UINT64_MAX: none).
+ * On Linux that is nobody's to see, and 0. Any thread, but during slot_rename. */
+void slot_waiting(slot *s, uint64_t *count, uint64_t *next);
 /* Publishes to the statistics page. One thread at a time, and not during slot_rename. */
 void slot_publish(slot *s, const struct slot_figures *figures);
 

@@ -93,6 +93,7 @@ static mr_reader *reader_new(const mr_reader_options *options, const char *displ
     reader->port = options->port;
     reader->on_message = options->on_message;
     reader->on_closed = options->on_closed;
+    reader->classify = options->classify;
     reader->context = options->context;
     reader->max_message = options->max_message;
     reader->queue_messages = options->queue_messages;
@@ -192,8 +193,13 @@ int mr_reader_open(mr_reader **reader, const char *name, const mr_reader_options
 void reader_deliver(void *context, struct buffer *message)
 {
     mr_reader *reader = context;
+    struct mr_message *public = &slot_message_of(message)->public;
     struct queue_node *node = &slot_message_of(message)->node;
     *node = (struct queue_node){0};
+    if (public->priority == MR_NORMAL && reader->classify != NULL) {
+        uint32_t level = reader->classify(public, reader->context);
+        public->priority = level < reader->levels ? level : reader->levels - 1;
+    }
     if (reader->batch_first == NULL)
         reader->batch_first = node;
     else
@@ -251,7 +257,7 @@ void reader_publish(mr_reader *reader)
         .waiting_peak = reader->queue.messages_high,
         .messages = reader->messages,
         .bytes = reader->bytes,
-        .dropped = counts.dropped_too_big + counts.dropped_violation,
+        .dropped = counts.dropped_too_big + counts.dropped_violation + counts.dropped_unread,
         .refused = counts.refused_access + counts.refused_quota + counts.refused_descriptors,
         .connections = counts.connections,
     };
@@ -294,9 +300,12 @@ int mr_reader_info(mr_reader *reader, mr_reader_information *information)
     if (reader->on_message == NULL)
         reader_look(reader); /* with on_message the workers take, and the queue is what waits */
     const struct queue_node *next = queue_peek(&reader->queue);
+    uint64_t beyond = 0, beyond_next = UINT64_MAX;
+    if (!reader->renaming)
+        slot_waiting(reader->slot, &beyond, &beyond_next);
     information->max_message = reader->max_message;
-    information->next_size = next == NULL ? MR_NO_MESSAGE : next->bytes;
-    information->count = reader->queue.messages;
+    information->next_size = next != NULL ? next->bytes : beyond > 0 ? (size_t) beyond_next : MR_NO_MESSAGE;
+    information->count = reader->queue.messages + beyond;
     information->timeout_ms = reader->timeout_ms;
     if (reader->closing)
         condition_broadcast(&reader->changed);
@@ -321,6 +330,7 @@ int mr_reader_get_statistics(mr_reader *reader, mr_reader_statistics *statistics
         .delivered = reader->delivered,
         .dropped_too_big = counts.dropped_too_big,
         .dropped_violation = counts.dropped_violation,
+        .dropped_unread = counts.dropped_unread,
         .refused_access = counts.refused_access,
         .refused_quota = counts.refused_quota,
         .refused_descriptors = counts.refused_descriptors,
@@ -334,20 +344,31 @@ int mr_reader_get_statistics(mr_reader *reader, mr_reader_statistics *statistics
     return MR_OK;
 }
 
-int mr_reader_fd(mr_reader *reader, intptr_t *descriptor)
+/* For a foreign loop. */
+static int reader_handle(mr_reader *reader, const char *function, enum slot_handle_kind kind, intptr_t *handle)
 {
-    int status = reader_usable(reader, "mr_reader_fd");
+    int status = reader_usable(reader, function);
     if (status != MR_OK)
         return status;
-    if (descriptor == NULL)
-        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_fd needs a place for the descriptor");
+    if (handle == NULL)
+        return status_fail(MR_E_ARGUMENT, 0, "%s needs a place for the result", function);
     if (reader->on_message != NULL)
         return status_fail_plain(MR_E_MODE);
     mutex_lock(&reader->lock);
     reader_signal(reader);
-    status = slot_handle(reader->slot, descriptor);
+    status = slot_handle(reader->slot, kind, handle);
     mutex_unlock(&reader->lock);
     return status;
+}
+
+int mr_reader_fd(mr_reader *reader, intptr_t *descriptor)
+{
+    return reader_handle(reader, "mr_reader_fd", SLOT_HANDLE_DESCRIPTOR, descriptor);
+}
+
+int mr_reader_event(mr_reader *reader, intptr_t *event)
+{
+    return reader_handle(reader, "mr_reader_event", SLOT_HANDLE_EVENT, event);
 }
 
 int mr_reader_get_name(mr_reader *reader, char *buffer, size_t size)
@@ -456,6 +477,10 @@ static int reader_rename(mr_reader *reader, const struct slot_name *name)
             display = old;
         }
         reader_publish(reader);
+        condition_broadcast(&reader->changed);
+        mutex_unlock(&reader->lock);
+        slot_rename_finish(reader->slot); /* `inside` keeps the slot */
+        mutex_lock(&reader->lock);
     }
     reader->inside--;
     condition_broadcast(&reader->changed);

@@ -31,6 +31,7 @@ struct mr_reader {
     port *backend; /* with on_message only */
     mr_on_message on_message;
     mr_reader_on_closed on_closed;
+    mr_classify classify;
     void *context;
     size_t max_message;
     size_t queue_messages;

@@ -82,6 +82,11 @@ static void turn_starve(mr_reader *reader, size_t wanted)
 /* Leaves the turn, and the lock. */
 static void turn_leave(mr_reader *reader, enum slot_taken taken, size_t wanted)
 {
+    if (reader->closing && !slot_settle(reader->slot)) {
+        reader->turn = TURN_ARMED; /* on_ready brings us here again */
+        mutex_unlock(&reader->lock);
+        return;
+    }
     if (reader->closing) {
         while (reader->close_after && reader->inside > 0)
             condition_wait(&reader->changed, &reader->lock);
@@ -147,6 +152,12 @@ void turn_resume(mr_reader *reader)
         turn_post(reader);
 }
 
+/* Nothing leads out of the present state any more: the end, or first what is under way in the port. */
+static void turn_settle(mr_reader *reader)
+{
+    reader->turn = slot_settle(reader->slot) ? TURN_ENDED : TURN_ARMED;
+}
+
 void turn_end(mr_reader *reader)
 {
     switch (reader->turn) {
@@ -154,11 +165,11 @@ void turn_end(mr_reader *reader)
         slot_cancel(reader->slot);
         break;
     case TURN_PARKED:
-        reader->turn = TURN_ENDED;
+        turn_settle(reader);
         break;
     case TURN_STARVED:
         if (pool_cancel(reader->pool, &reader->waiter))
-            reader->turn = TURN_ENDED; /* else it has posted */
+            turn_settle(reader); /* else it has posted */
         break;
     case TURN_POSTED:
     case TURN_RUNNING:

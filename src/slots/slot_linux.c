@@ -301,6 +301,13 @@ void slot_cancel(slot *s)
     port_cancel(s->port, &s->watch);
 }
 
+/* The port watches the inner set, nothing else is under way. */
+bool slot_settle(slot *s)
+{
+    (void) s;
+    return true;
+}
+
 int slot_wait(slot *s, uint64_t deadline)
 {
     struct pollfd waits[2] = {{.fd = s->inner, .events = POLLIN}, {.fd = s->wake, .events = POLLIN}};
@@ -345,8 +352,10 @@ static bool outer_add(slot *s, int descriptor)
     return epoll_ctl(s->outer, EPOLL_CTL_ADD, descriptor, &event) == 0;
 }
 
-int slot_handle(slot *s, os_handle *handle)
+int slot_handle(slot *s, enum slot_handle_kind kind, os_handle *handle)
 {
+    if (kind != SLOT_HANDLE_DESCRIPTOR)
+        return status_fail(MR_E_UNSUPPORTED, 0, "events are Windows' own; use mr_reader_fd");
     if (s->outer < 0) {
         s->takeable = eventfd(s->takeable_set ? 1 : 0, EFD_CLOEXEC | EFD_NONBLOCK);
         s->outer = s->takeable < 0 ? -1 : epoll_create1(EPOLL_CLOEXEC);
@@ -401,6 +410,19 @@ int slot_rename(slot *s, const struct slot_name *name)
     s->rendezvous = next;
     slot_next_name(s);
     return MR_OK;
+}
+
+/* Its sockets went with slot_rename. */
+void slot_rename_finish(slot *s)
+{
+    (void) s;
+}
+
+void slot_waiting(slot *s, uint64_t *count, uint64_t *next)
+{
+    (void) s;
+    *count = 0;
+    *next = UINT64_MAX;
 }
 
 void slot_get_counts(slot *s, struct slot_counts *counts)
