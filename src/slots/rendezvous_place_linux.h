@@ -28,7 +28,8 @@ struct places {
     size_t count;
 };
 
-/* Opens what there is. MR_E_MEMORY only: a directory that is missing, or not to be trusted, is in the list with fd -1. */
+/* Opens what there is; a directory that is missing, or not to be trusted, is in the list with fd -1. MR_E_MEMORY,
+ * MR_E_DESCRIPTORS. */
 int places_open(struct places *places);
 void places_close(struct places *places);
 
