@@ -18,7 +18,8 @@ enum { NAME_UNITS = 64 };
 static void slot_name(wchar_t *name, const wchar_t *prefix)
 {
     static LONG count;
-    swprintf(name, NAME_UNITS, L"%lsmailroom-test-%lu-%ld", prefix, GetCurrentProcessId(), InterlockedIncrement(&count));
+    swprintf(name, NAME_UNITS, L"%lsmailroom-test-%lu-%ld", prefix, GetCurrentProcessId(),
+             InterlockedIncrement(&count));
 }
 
 /* The handle of CreateMailslotW is synchronous on some systems, which no port takes; made like this it is not. */
@@ -307,7 +308,8 @@ TEST(pipe, c06_without_message_boundaries_it_gives_what_is_there)
 {
     wchar_t name[NAME_UNITS];
     slot_name(name, L"\\\\.\\pipe\\");
-    HANDLE server = CreateNamedPipeW(name, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, PIPE_TYPE_BYTE, 1, 4096, 4096, 0, NULL);
+    HANDLE server =
+        CreateNamedPipeW(name, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, PIPE_TYPE_BYTE, 1, 4096, 4096, 0, NULL);
     CHECK_CALL(server != INVALID_HANDLE_VALUE);
     HANDLE client = CreateFileW(name, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, 0, NULL);
     CHECK_CALL(client != INVALID_HANDLE_VALUE);
