@@ -132,22 +132,23 @@ static void draw_table(struct hub_view *view, const struct hub_figures *now, dou
         text_printf(text, "\x1b[%uA", view->lines_drawn);
     }
     view->lines_drawn = 0;
-    text_printf(&line, "mailroom hub   %zu slots   %.0f s   %" PRIu64 " connections", view->inbox->count,
-                (double) (system_now() - view->started) / 1e9, now->connections);
+    text_printf(&line, "mailroom hub   %.0f s   %zu slots   %" PRIu64 " connections",
+                (double) (system_now() - view->started) / 1e9, view->inbox->count, now->connections);
     put_line(view, &line, columns);
-    text_printf(&line, "%10.0f messages/s   ", (double) (now->messages - view->before.messages) / interval);
+    text_printf(&line, "%.0f messages/s   ", (double) (now->messages - view->before.messages) / interval);
     put_bytes(&line, (double) (now->bytes - view->before.bytes) / interval);
+    text_printf(&line, "/s   %" PRIu64 " messages in all", now->messages);
+    put_line(view, &line, columns);
     text_printf(&line,
-                "/s   %" PRIu64 " in all   %" PRIu64 " waiting (peak %" PRIu64 ")   %" PRIu64 " dropped   %" PRIu64
-                " refused",
-                now->messages, now->waiting, now->peak, now->dropped, now->refused);
+                "%" PRIu64 " waiting   %" PRIu64 " at most in one slot   %" PRIu64 " dropped   %" PRIu64 " refused",
+                now->waiting, now->peak, now->dropped, now->refused);
     put_line(view, &line, columns);
     text_printf(&line, "%9s %12s %8s %8s %8s %6s  %s", "per s", "messages", "waiting", "peak", "dropped", "conn",
                 "busiest slots");
     put_line(view, &line, columns);
     sorted_slots = view->slots;
     qsort(view->order, view->inbox->count, sizeof(*view->order), compare_busy);
-    size_t room = rows > 6 ? rows - 5 : 1;
+    size_t room = rows > 6 ? rows - 5 : 1; /* four lines of head, and the cursor's own */
     for (size_t i = 0; i < view->inbox->count && i < room; i++) {
         const struct inbox_slot *slot = view->inbox->slots[view->order[i]];
         const struct hub_slot_view *shown = &view->slots[view->order[i]];
