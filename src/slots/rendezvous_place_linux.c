@@ -178,8 +178,8 @@ static int place_add(struct places *places, enum place_kind kind, const char *fo
         return status_fail(MR_E_MEMORY, 0, "no memory for the path of a slot directory");
     places->count++;
     if (place_open(place, false) != 0 && error_passes(place->error))
-        return status_fail(status_of_errno(place->error), place->error, "the slot directory %s cannot be opened: %s", place->path,
-                           place->why);
+        return status_fail(status_of_errno(place->error), place->error, "the slot directory %s cannot be opened: %s",
+                           place->path, place->why);
     return MR_OK;
 }
 
@@ -212,7 +212,7 @@ void places_close(struct places *places)
     places->count = 0;
 }
 
-int places_choose(struct places *places, struct place **out)
+int places_choose(struct places *places, struct place **chosen)
 {
     for (size_t i = 0; i < places->count; i++) {
         struct place *place = &places->list[i];
@@ -223,18 +223,18 @@ int places_choose(struct places *places, struct place **out)
                 machine_make(place);
         }
         if (place->fd >= 0 && faccessat(place->fd, ".", W_OK | X_OK, AT_EACCESS) == 0) {
-            *out = place;
+            *chosen = place;
             return MR_OK;
         }
         if (place->fd >= 0)
             snprintf(place->why, sizeof place->why, "it cannot be written to");
         if (place->fd < 0 && error_passes(place->error))
-            return status_fail(status_of_errno(place->error), place->error, "the slot directory %s cannot be opened: %s",
-                               place->path, place->why);
+            return status_fail(status_of_errno(place->error), place->error,
+                               "the slot directory %s cannot be opened: %s", place->path, place->why);
     }
     const struct place *last = &places->list[places->count - 1];
-    return status_fail(MR_E_ACCESS, last->error, "no directory to create a slot in; the last one tried is %s: %s%s", last->path,
-                       last->why, last->kind == PLACE_GIVEN ? "" : " (MAILROOM_DIR can name another)");
+    return status_fail(MR_E_ACCESS, last->error, "no directory to create a slot in; the last one tried is %s: %s%s",
+                       last->path, last->why, last->kind == PLACE_GIVEN ? "" : " (MAILROOM_DIR can name another)");
 }
 
 const char *places_unseen(const struct places *places)

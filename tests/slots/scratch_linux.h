@@ -65,13 +65,15 @@ static inline size_t scratch_count(const char *path)
 
 /* Runs `body` in a child, as user and group `uid` with the supplementary groups given (uid 0: as who we are), and returns
  * what it returns; 0 to 100. A child that does not come to its end is a failure. */
-static inline int child_run_as(unsigned uid, const gid_t *groups, size_t group_count, int (*body)(void *), void *argument)
+static inline int child_run_as(unsigned uid, const gid_t *groups, size_t group_count, int (*body)(void *),
+                               void *argument)
 {
     fflush(NULL);
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        if (uid != 0 && (setgroups(group_count, groups) != 0 || setresgid(uid, uid, uid) != 0 || setresuid(uid, uid, uid) != 0))
+        if (uid != 0 &&
+            (setgroups(group_count, groups) != 0 || setresgid(uid, uid, uid) != 0 || setresuid(uid, uid, uid) != 0))
             _exit(120);
         _exit(body(argument));
     }
@@ -88,10 +90,10 @@ static inline int child_run(int (*body)(void *), void *argument)
     return child_run_as(0, NULL, 0, body, argument);
 }
 
-#define NEED_ROOT()                                                                        \
-    do {                                                                                   \
-        if (geteuid() != 0)                                                                \
-            TEST_SKIP("needs two users, and so root to become them");                      \
+#define NEED_ROOT()                                                   \
+    do {                                                              \
+        if (geteuid() != 0)                                           \
+            TEST_SKIP("needs two users, and so root to become them"); \
     } while (0)
 
 #endif

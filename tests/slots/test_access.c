@@ -125,8 +125,8 @@ static int visit(void *argument)
 }
 
 /* Connects as another user and asks the rule. */
-static int check_as(int listener, struct visitor *visitor, const struct access_rule *rule, unsigned uid, const gid_t *groups,
-                    size_t count)
+static int check_as(int listener, struct visitor *visitor, const struct access_rule *rule, unsigned uid,
+                    const gid_t *groups, size_t count)
 {
     struct access_peer peer;
     CHECK_EQ(child_run_as(uid, groups, count, visit, visitor), 0);

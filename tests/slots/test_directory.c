@@ -51,8 +51,15 @@ TEST(directory, lists_live_slots_in_the_order_of_their_names)
     CHECK_STR(listed().text, "");
     struct rendezvous *b = claimed("Beta"), *a = claimed("alpha\\X"), *c = claimed("\xC3\x84x");
     CHECK_STR(listed().text, "alpha\\X Beta \xC3\x84x ");
-    struct slot_figures figures = {.waiting = 1, .waiting_bytes = 2, .next_size = 3, .waiting_peak = 4, .messages = 5, .bytes = 6,
-                                   .dropped = 7, .refused = 8, .connections = 9};
+    struct slot_figures figures = {.waiting = 1,
+                                   .waiting_bytes = 2,
+                                   .next_size = 3,
+                                   .waiting_peak = 4,
+                                   .messages = 5,
+                                   .bytes = 6,
+                                   .dropped = 7,
+                                   .refused = 8,
+                                   .connections = 9};
     statistics_page_publish(rendezvous_page(c), &figures);
     mr_slot_entry e = listed().last;
     CHECK(e.readable);
@@ -193,7 +200,8 @@ TEST(directory, hostile_pages)
     struct rendezvous *a = claimed("good"), *liar = claimed("liar");
     /* A page that shows another slot's name: it is listed under the name of its file, and not readable. */
     snprintf(path, sizeof path, "%s/liar.page", scratch);
-    CHECK_EQ(child_run(write_good, path), 0); /* a child: the owner's lock goes with any descriptor that the owner closes */
+    CHECK_EQ(child_run(write_good, path),
+             0); /* a child: the owner's lock goes with any descriptor that the owner closes */
     CHECK_STR(listed().text, "good liar ");
     CHECK(!listed().last.readable);
     CHECK_EQ(truncate(path, 0), 0);
@@ -206,8 +214,8 @@ TEST(directory, hostile_pages)
     CHECK_EQ(symlink("good.page", path), 0);
     snprintf(path, sizeof path, "%s/dangling.page", scratch);
     CHECK_EQ(symlink("/nowhere/at/all", path), 0);
-    static const char *const names[] = {"empty.page", ".page", "%2e%2e.page", "UPPER.page", "%zz.page", "%4", "%.page", "a%61.page",
-                                        "\x1b[2J.page", "\xff.page", "~x.page"};
+    static const char *const names[] = {"empty.page", ".page",     "%2e%2e.page",  "UPPER.page", "%zz.page", "%4",
+                                        "%.page",     "a%61.page", "\x1b[2J.page", "\xff.page",  "~x.page"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         snprintf(path, sizeof path, "%s/%s", scratch, names[i]);
         int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);

@@ -75,10 +75,12 @@ TEST(name, case_is_ignored_and_kept)
     struct slot_name name = parsed("Fire\\ALARM");
     CHECK_STR(name.display, PREFIX "Fire\\ALARM");
     CHECK(same("Fire\\ALARM", "fire\\alarm"));
-    CHECK(same("\xC3\x84rger", "\xC3\xA4RGER"));                 /* A and a with two dots */
-    CHECK(same("\xCE\xA3", "\xCF\x82"));                         /* capital sigma, final sigma */
-    CHECK(same("Stra\xC3\x9F" "e", "STRASSE"));                  /* full folding: sharp s is ss */
-    CHECK(!same("e\xCC\x81", "\xC3\xA9"));                       /* composed or not is not case */
+    CHECK(same("\xC3\x84rger", "\xC3\xA4RGER")); /* A and a with two dots */
+    CHECK(same("\xCE\xA3", "\xCF\x82"));         /* capital sigma, final sigma */
+    CHECK(same("Stra\xC3\x9F"
+               "e",
+               "STRASSE"));                /* full folding: sharp s is ss */
+    CHECK(!same("e\xCC\x81", "\xC3\xA9")); /* composed or not is not case */
     CHECK(!same("a", "b"));
     CHECK(same("\\\\Other-9\\mailslot\\x", "\\\\oTHER-9\\mailslot\\X"));
     CHECK(!same("\\\\Other-9\\mailslot\\x", "\\\\Other-8\\mailslot\\x"));
@@ -145,9 +147,22 @@ TEST(name, any_other_character_is_legal)
 
 TEST(name, not_utf8_is_refused)
 {
-    static const char *const bad[] = {"\xC0\x80",     "\xC1\xBF",         "\xE0\x80\x80", "\xE0\x9F\xBF", "\xF0\x80\x80\x80",
-                                      "\xED\xA0\x80", "\xED\xBF\xBF",     "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xC3",
-                                      "\xE2\x82",     "\xF0\x9F\x93",     "\xC3" "a",     "\xE2\x82" "a"};
+    static const char *const bad[] = {"\xC0\x80",
+                                      "\xC1\xBF",
+                                      "\xE0\x80\x80",
+                                      "\xE0\x9F\xBF",
+                                      "\xF0\x80\x80\x80",
+                                      "\xED\xA0\x80",
+                                      "\xED\xBF\xBF",
+                                      "\xF4\x90\x80\x80",
+                                      "\xF5\x80\x80\x80",
+                                      "\xC3",
+                                      "\xE2\x82",
+                                      "\xF0\x9F\x93",
+                                      "\xC3"
+                                      "a",
+                                      "\xE2\x82"
+                                      "a"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char text[16];
         snprintf(text, sizeof text, "ab%s", bad[i]);
@@ -170,7 +185,8 @@ TEST(name, at_most_255_characters)
 {
     char text[4 * 600 + 1];
     size_t most = SLOT_NAME_CHARACTERS_MAX - strlen(PREFIX);
-    static const char *const characters[] = {"x", "\xC3\xA4", "\xE2\x82\xAC", "\xF0\x9F\x93\xAC", "\xCE\x90" /* folds to 3 */};
+    static const char *const characters[] = {"x", "\xC3\xA4", "\xE2\x82\xAC", "\xF0\x9F\x93\xAC",
+                                             "\xCE\x90" /* folds to 3 */};
     for (size_t i = 0; i < sizeof characters / sizeof characters[0]; i++) {
         repeat(text, characters[i], most);
         struct slot_name name = parsed(text);
@@ -224,8 +240,24 @@ static uint64_t next_random(uint64_t *state)
 /* Random bytes and random mixtures of likely pieces: what is accepted is what another decoder accepts too, and is stable. */
 TEST(name, model_random_texts)
 {
-    static const char *const pieces[] = {"\\", "/", ".", "..", "a", "Z", "\\\\.\\mailslot\\", "\xC3\x9F", "\xC4\xB0", "\x1F",
-                                         "\xED\xA0", "\xF4\x8F\xBF\xBF", "\xEF\xBF\xBE", "%", "~", " ", "\xC2\x85", "*"};
+    static const char *const pieces[] = {"\\",
+                                         "/",
+                                         ".",
+                                         "..",
+                                         "a",
+                                         "Z",
+                                         "\\\\.\\mailslot\\",
+                                         "\xC3\x9F",
+                                         "\xC4\xB0",
+                                         "\x1F",
+                                         "\xED\xA0",
+                                         "\xF4\x8F\xBF\xBF",
+                                         "\xEF\xBF\xBE",
+                                         "%",
+                                         "~",
+                                         " ",
+                                         "\xC2\x85",
+                                         "*"};
     uint64_t state = test_seed();
     size_t accepted = 0;
     for (int round = 0; round < (test_campaign() ? 2000000 : 60000); round++) {
@@ -240,7 +272,8 @@ TEST(name, model_random_texts)
         bool valid = true;
         for (size_t at = 0; at < length && valid;) {
             utf8proc_int32_t c;
-            utf8proc_ssize_t bytes = utf8proc_iterate((const utf8proc_uint8_t *) text + at, (utf8proc_ssize_t) (length - at), &c);
+            utf8proc_ssize_t bytes =
+                utf8proc_iterate((const utf8proc_uint8_t *) text + at, (utf8proc_ssize_t) (length - at), &c);
             valid = bytes > 0 && c >= 0x20 && !(c >= 0x7F && c < 0xA0);
             at += bytes > 0 ? (size_t) bytes : 1;
         }

@@ -1,4 +1,5 @@
 /* test_rendezvous.c: a name comes up, goes, is taken, is found; forks, frozen readers, and too few descriptors. */
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -60,7 +61,8 @@ TEST(rendezvous, descriptors_cannot_be_passed_where_the_kernel_knows)
         } control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
         memcpy(CMSG_DATA(&control.header), &connection, sizeof(int));
         struct iovec data = {"x", 1};
-        struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+        struct msghdr message = {
+            .msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
         ssize_t sent = sendmsg(connection, &message, MSG_NOSIGNAL);
         bool refused = false;
         if (round == 0) {
@@ -204,6 +206,7 @@ static void look_often(void *argument)
         CHECK_EQ(met_file_open(&file, AT_FDCWD, "/proc/self/comm", O_RDONLY), 0);
         met_file_close(&file);
         registry_leave();
+        sched_yield(); /* the lock is not a fair one */
     }
 }
 
@@ -338,8 +341,8 @@ TEST(rendezvous, running_out_of_descriptors)
         CHECK_MSG(status == MR_OK || status == MR_E_DESCRIPTORS, "%d free: %s: %s", free_ones, mr_status_name(status),
                   mr_last_error_text());
         int connected = connect_once("held");
-        CHECK_MSG(connected == MR_OK || connected == MR_E_DESCRIPTORS, "%d free: %s: %s", free_ones, mr_status_name(connected),
-                  mr_last_error_text());
+        CHECK_MSG(connected == MR_OK || connected == MR_E_DESCRIPTORS, "%d free: %s: %s", free_ones,
+                  mr_status_name(connected), mr_last_error_text());
         CHECK(free_ones > 0 || status != MR_OK);
         close(fillers[--count]);
         free_ones++;

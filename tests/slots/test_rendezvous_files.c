@@ -35,7 +35,8 @@ TEST(rendezvous_files, names_of_every_byte_and_of_full_length)
         text[end] = '3';
         CHECK_STATUS(connect_once(text), MR_E_NO_SLOT);
     }
-    CHECK_EQ(scratch_count(scratch), 0x7F - 0x20 - 26 + 5 * 2 * 3 - 0); /* lock files of the first loop; letters folded */
+    CHECK_EQ(scratch_count(scratch),
+             0x7F - 0x20 - 26 + 5 * 2 * 3 - 0); /* lock files of the first loop; letters folded */
     for (size_t i = 0; i < 10; i++)
         rendezvous_release(all[i / 2][i % 2], false);
     scratch_remove(scratch);
@@ -48,8 +49,19 @@ TEST(rendezvous_files, no_name_leaves_the_directory)
     snprintf(inner, sizeof inner, "%s/inner", outer);
     CHECK_EQ(mkdir(inner, 0755), 0);
     CHECK_EQ(setenv("MAILROOM_DIR", inner, 1), 0);
-    static const char *const names[] = {"\\\\.\\mailslot\\../../x", "\\\\.\\mailslot\\/etc/x", "...", "..x", ".hidden", "%2e%2e", "~x",
-                                        "\\\\.\\mailslot\\..\xC0", "x.page", "x.lock", "a\\...\\b", "-rf", "x\\y"};
+    static const char *const names[] = {"\\\\.\\mailslot\\../../x",
+                                        "\\\\.\\mailslot\\/etc/x",
+                                        "...",
+                                        "..x",
+                                        ".hidden",
+                                        "%2e%2e",
+                                        "~x",
+                                        "\\\\.\\mailslot\\..\xC0",
+                                        "x.page",
+                                        "x.lock",
+                                        "a\\...\\b",
+                                        "-rf",
+                                        "x\\y"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct slot_name name;
         if (name_parse(&name, names[i]) != MR_OK)
@@ -69,7 +81,8 @@ TEST(rendezvous_files, file_names_do_not_meet)
 {
     char scratch[SCRATCH_ROOM];
     scratch_use(scratch);
-    static const char *const names[] = {"x", "x.lock", "x.page", "x.sock", "x.sock.page", "x.page.sock", "%78", "x%", "x%2e", "x.", "_x"};
+    static const char *const names[] = {"x",   "x.lock", "x.page", "x.sock", "x.sock.page", "x.page.sock",
+                                        "%78", "x%",     "x%2e",   "x.",     "_x"};
     enum { COUNT = sizeof names / sizeof names[0] };
     struct rendezvous *all[COUNT];
     for (size_t i = 0; i < COUNT; i++)

@@ -170,7 +170,8 @@ TEST(rendezvous_users, files_of_another_user_in_the_way)
 static int child_lock_page(void *argument)
 {
     int fd = open(argument, O_RDONLY | O_CLOEXEC);
-    struct flock shared = {.l_type = F_RDLCK, .l_whence = SEEK_SET}, exclusive = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct flock shared = {.l_type = F_RDLCK, .l_whence = SEEK_SET},
+                 exclusive = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fd < 0 || open(argument, O_RDWR | O_CLOEXEC) >= 0 || fcntl(fd, F_SETLK, &exclusive) == 0)
         return 1;
     if (fcntl(fd, F_SETLK, &shared) != 0) /* possible on a dead one */

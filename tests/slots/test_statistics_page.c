@@ -16,14 +16,22 @@ static int file_new(void)
 
 static struct slot_figures figures_of(uint64_t n)
 {
-    return (struct slot_figures){.waiting = n, .waiting_bytes = n + 1, .next_size = n + 2, .waiting_peak = n + 3, .messages = n + 4,
-                                 .bytes = n + 5, .dropped = n + 6, .refused = n + 7, .connections = n + 8};
+    return (struct slot_figures){.waiting = n,
+                                 .waiting_bytes = n + 1,
+                                 .next_size = n + 2,
+                                 .waiting_peak = n + 3,
+                                 .messages = n + 4,
+                                 .bytes = n + 5,
+                                 .dropped = n + 6,
+                                 .refused = n + 7,
+                                 .connections = n + 8};
 }
 
 static bool view_is_of(const struct statistics_view *v, uint64_t n)
 {
     return v->waiting == n && v->waiting_bytes == n + 1 && v->next_size == n + 2 && v->waiting_peak == n + 3 &&
-           v->messages == n + 4 && v->bytes == n + 5 && v->dropped == n + 6 && v->refused == n + 7 && v->connections == n + 8;
+           v->messages == n + 4 && v->bytes == n + 5 && v->dropped == n + 6 && v->refused == n + 7 &&
+           v->connections == n + 8;
 }
 
 TEST(statistics_page, shows_what_was_published)
@@ -183,7 +191,9 @@ TEST(statistics_page, hostile_bytes)
             if (kind == 3)
                 memset(bad + at, (int) (state >> 56), 8);
             else
-                bad[at] = (unsigned char) (kind == 0 ? bad[at] ^ 0xFFu : kind == 1 ? bad[at] + 1u : (unsigned) (state >> 56));
+                bad[at] = (unsigned char) (kind == 0   ? bad[at] ^ 0xFFu
+                                           : kind == 1 ? bad[at] + 1u
+                                                       : (unsigned) (state >> 56));
             CHECK_EQ(pwrite(fd, bad, sizeof bad, 0), sizeof bad);
             struct statistics_view view;
             if (!statistics_page_read(fd, &view)) {
