@@ -20,8 +20,8 @@
 #include "slots/reader_private.h"
 
 #define QUEUE_MESSAGES_DEFAULT 1024u
-#define QUEUE_BYTES_DEFAULT ((size_t) 4 << 20)
-#define CONNECTIONS_DEFAULT 1024u
+#define QUEUE_BYTES_DEFAULT    ((size_t) 4 << 20)
+#define CONNECTIONS_DEFAULT    1024u
 
 void mr_reader_options_init(mr_reader_options *options)
 {
@@ -48,8 +48,9 @@ static int reader_usable(const mr_reader *reader, const char *function)
 static int options_check(const mr_reader_options *options)
 {
     if (options->size != sizeof *options)
-        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_options.size must be the size of the struct "
-                                             "(MR_READER_OPTIONS_INIT sets it)");
+        return status_fail(MR_E_ARGUMENT, 0,
+                           "mr_reader_options.size must be the size of the struct "
+                           "(MR_READER_OPTIONS_INIT sets it)");
     if (options->on_message != NULL && options->port == NULL)
         return status_fail(MR_E_ARGUMENT, 0, "on_message needs a port whose workers call it");
     if (options->levels > MR_LEVELS_MAX)
@@ -526,5 +527,6 @@ int mr_reader_close(mr_reader *reader, uint64_t *lost)
         count = reader_finish(reader);
     if (lost != NULL)
         *lost = count;
-    return count == 0 ? MR_OK : status_fail(MR_E_UNREAD, 0, "%llu unread messages were lost", (unsigned long long) count);
+    return count == 0 ? MR_OK
+                      : status_fail(MR_E_UNREAD, 0, "%llu unread messages were lost", (unsigned long long) count);
 }

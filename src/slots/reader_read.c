@@ -156,7 +156,8 @@ int mr_reader_read(mr_reader *reader, void *buffer, size_t size, size_t *length,
     if (status == MR_OK) {
         const mr_message *message = &reading.message->public;
         size_t copied = size - message->length < 2 ? size : message->length + 2;
-        memcpy(buffer, message->data, size == 0 ? 0 : copied); /* the two NUL bytes too, as far as there is room */
+        if (copied > 0)
+            memcpy(buffer, message->data, copied); /* the two NUL bytes too, as far as there is room */
         buffer_release(slot_message_buffer(reading.message), reading.cache);
     }
     process_cache_return(reading.cache);

@@ -30,10 +30,10 @@
 #include "queue/memory.h"
 #include "queue/status.h"
 
-#define HARVEST 64
+#define HARVEST        64
 #define SHARE_MESSAGES 16u
-#define SHARE_BYTES ((size_t) 64 * 1024)
-#define NANOSECONDS 1000000000u
+#define SHARE_BYTES    ((size_t) 64 * 1024)
+#define NANOSECONDS    1000000000u
 
 /* ---- beginning ---- */
 

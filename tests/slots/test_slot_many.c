@@ -25,10 +25,10 @@
 #define SANITIZED 0
 #endif
 
-#define SLOTS 500
+#define SLOTS       500
 #define CONNECTIONS 1000
-#define PROCESSES 8
-#define EACH 40u
+#define PROCESSES   8
+#define EACH        40u
 
 struct numbered {
     uint32_t connection;
@@ -239,8 +239,7 @@ static void dial_on_request(void *argument)
             _exit(3);
         if (byte == 'w') {
             struct pollfd end = {.fd = client, .events = POLLRDHUP};
-            while (poll(&end, 1, -1) < 0) {
-            }
+            while (poll(&end, 1, -1) < 0) {}
         }
         if (write(dialler->report, "r", 1) != 1)
             _exit(4);
