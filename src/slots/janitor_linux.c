@@ -227,8 +227,8 @@ void janitor_cancel_spare(struct spare_waiter *waiter)
     struct spare_waiter **link = &janitor->waiting;
     while (*link != NULL && *link != waiter)
         link = &(*link)->next;
-    if (*link == waiter)
-        *link = waiter->next;
+    if (*link != NULL)
+        *link = (*link)->next;
     waiter->listed = false;
     mutex_unlock(&janitor->lock);
 }

@@ -10,7 +10,7 @@
  * I3      A reader is freed by one thread, after `closing` was set, the turn has ended, and `inside` and `taking` are
  *         clear: nobody else can be between two uses of it.
  * I4      messages == delivered + waiting: nothing leaves the queue but by being delivered, until the close.
- * I5      In a forked child no lock is touched and nothing is changed: another thread of the parent may have been inside.
+ * I5      In a forked child no lock is touched and nothing changed: another thread of the parent may have been inside.
  */
 #include <string.h>
 
@@ -179,7 +179,7 @@ int mr_reader_open(mr_reader **reader, const char *name, const mr_reader_options
     if (options != NULL)
         filled = *options;
     options_fill(&filled);
-    struct slot_name *parsed;
+    struct slot_name *parsed = NULL;
     status = name_parse_local(&parsed, name);
     if (status != MR_OK)
         return status;
@@ -425,7 +425,7 @@ int mr_reader_resume(mr_reader *reader)
 
 static bool name_is_present(const mr_reader *reader, const struct slot_name *name)
 {
-    struct slot_name *present;
+    struct slot_name *present = NULL;
     if (name_parse_local(&present, reader->display) != MR_OK)
         return false; /* no memory: then the rename finds the name taken, by ourselves */
     bool equal = name_equal(present, name);
@@ -470,7 +470,7 @@ int mr_reader_rename(mr_reader *reader, const char *name)
     int status = reader_usable(reader, "mr_reader_rename");
     if (status != MR_OK)
         return status;
-    struct slot_name *parsed;
+    struct slot_name *parsed = NULL;
     status = name_parse_local(&parsed, name);
     if (status != MR_OK)
         return status;

@@ -421,7 +421,7 @@ void slot_publish(slot *s, const struct slot_figures *figures)
     statistics_page_publish(rendezvous_page(s->rendezvous), figures);
 }
 
-/* The parent's epoll sets, sockets and threads are shared objects: a child closes its descriptors and changes nothing. */
+/* The parent's epoll sets and sockets are shared objects: a child closes its descriptors and changes nothing. */
 static void slot_leave(slot *s)
 {
     for (struct connection *c = s->connections; c != NULL; c = c->next)

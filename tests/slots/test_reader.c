@@ -143,8 +143,8 @@ TEST(names, rename_to_a_taken_or_illegal_name_leaves_everything_as_it_was)
     slots_close(other);
 }
 
-/* The article's scenario: a reader that is opened again under another name gave every second message as garbage. Here each
- * round sends to the present name (sometimes before the rename, sometimes after) and every byte is compared. */
+/* The article's scenario: a reader that is opened again under another name gave every second message as garbage. Here
+ * each round sends to the present name (sometimes before the rename, sometimes after) and every byte is compared. */
 TEST(names, rename_the_seeds_scenario_a_thousand_rounds_no_garbled_stale_or_lost_message)
 {
     slots_begin();

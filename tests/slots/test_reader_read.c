@@ -1,5 +1,5 @@
-/* test_reader_read.c: the rows "Messages" and "Reading" of what a mailslot does, for a reader that is read by calls, fed
- * by plain clients. */
+/* test_reader_read.c: the rows "Messages" and "Reading" of what a mailslot does, for a reader that is read by calls,
+ * fed by plain clients. */
 #include "slot_support.h"
 
 #include <poll.h>
