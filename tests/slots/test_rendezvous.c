@@ -196,6 +196,26 @@ TEST(rendezvous, release_in_a_forked_child_leaves_the_slot)
     scratch_remove(scratch);
 }
 
+/* What the parent held at the fork is another process's to the child, also once the parent has let go of it. */
+TEST(rendezvous, a_forked_child_may_have_the_name_later)
+{
+    char scratch[SCRATCH_ROOM], byte = 'x';
+    scratch_use(scratch);
+    struct rendezvous *r;
+    int go[2], status;
+    CHECK_STATUS(claim(&r, "x"), MR_OK);
+    CHECK_EQ(pipe2(go, O_CLOEXEC), 0);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(read(go[0], &byte, 1) == 1 ? child_claim("x") : 99);
+    rendezvous_release(r, false);
+    CHECK_EQ(write(go[1], &byte, 1), 1);
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status));
+    CHECK_STATUS(-WEXITSTATUS(status), MR_OK);
+    scratch_remove(scratch);
+}
+
 /* Holds the registry most of the time, and allocates nothing: a checker's allocator may not survive a fork in its middle. */
 static void look_often(void *argument)
 {
