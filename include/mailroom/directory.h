@@ -23,7 +23,7 @@ typedef struct mr_slot_entry {
     uint64_t max_message;  /* bytes */
     uint64_t waiting;      /* messages in the reader's queue */
     uint64_t waiting_bytes;
-    uint64_t next_size;    /* bytes, or UINT64_MAX where nothing waits */
+    uint64_t next_size; /* bytes, or UINT64_MAX where nothing waits */
     uint64_t waiting_peak;
     uint64_t messages; /* taken so far */
     uint64_t bytes;

@@ -13,9 +13,9 @@ extern "C" {
 #endif
 
 /* Levels of priority: higher is sooner. A slot has 1 to MR_LEVELS_MAX of them, 2 unless said otherwise. */
-#define MR_NORMAL 0u
-#define MR_URGENT 1u
-#define MR_LEVELS_MAX 8u
+#define MR_NORMAL         0u
+#define MR_URGENT         1u
+#define MR_LEVELS_MAX     8u
 #define MR_LEVELS_DEFAULT 2u
 
 /* Largest message where the creator of the slot states none, in bytes. */

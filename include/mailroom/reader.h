@@ -52,24 +52,25 @@ typedef struct mr_reader_options {
     size_t max_message;           /* bytes; 0: MR_MESSAGE_MAX_DEFAULT */
     uint32_t timeout_ms;          /* of reads with MR_READER_TIMEOUT; changed by mr_reader_set_timeout */
     uint32_t queue_messages;      /* bound of what waits in the reader's queue; 0: 1,024 */
-    size_t queue_bytes;           /* the same in bytes; 0: 4 MiB. Beyond it the reader stops taking, the writers wait */
+    size_t queue_bytes;           /* the same in bytes; 0: 4 MiB. Once either is reached the reader stops taking, the
+                                   * writers wait; the message that reaches it is taken whole */
     uint32_t levels;              /* 1 to MR_LEVELS_MAX; 0: MR_LEVELS_DEFAULT */
     uint32_t connections_per_uid; /* plain connections that one user may hold, root's own included; 0: 1,024 */
     mr_access access;
-    uint32_t access_group;         /* gid, with MR_ACCESS_GROUP; UINT32_MAX: the process's own group */
-    const uint32_t *access_uids;   /* with MR_ACCESS_LIST; copied */
+    uint32_t access_group;       /* gid, with MR_ACCESS_GROUP; UINT32_MAX: the process's own group */
+    const uint32_t *access_uids; /* with MR_ACCESS_LIST; copied */
     size_t access_uid_count;
-    const uint32_t *access_gids;   /* with MR_ACCESS_LIST; copied */
+    const uint32_t *access_gids; /* with MR_ACCESS_LIST; copied */
     size_t access_gid_count;
     mr_classify classify;    /* NULL: such messages are MR_NORMAL. Gets `context` */
     const char *access_sddl; /* Windows: who may write, as a security descriptor in SDDL, instead of `access`; copied */
     int access_remote;       /* Windows: 1: other machines may write as well, as far as `access` lets them */
 } mr_reader_options;
 
-#define MR_READER_OPTIONS_INIT                                                                                         \
-    {                                                                                                                  \
-        sizeof(mr_reader_options), NULL, NULL, NULL, NULL, 0, MR_FOREVER, 0, 0, 0, 0, MR_ACCESS_OWNER, UINT32_MAX,     \
-            NULL, 0, NULL, 0, NULL, NULL, 0                                                                            \
+#define MR_READER_OPTIONS_INIT                                                                                     \
+    {                                                                                                              \
+        sizeof(mr_reader_options), NULL, NULL, NULL, NULL, 0, MR_FOREVER, 0, 0, 0, 0, MR_ACCESS_OWNER, UINT32_MAX, \
+            NULL, 0, NULL, 0, NULL, NULL, 0                                                                        \
     }
 MR_API void mr_reader_options_init(mr_reader_options *options);
 
@@ -82,21 +83,20 @@ typedef struct mr_reader_information {
 } mr_reader_information;
 
 typedef struct mr_reader_statistics {
-    size_t size;                 /* of this struct, set by the caller */
-    uint64_t messages;           /* taken from writers so far */
-    uint64_t bytes;              /* of them */
-    uint64_t delivered;          /* handed to on_message, or returned by reads */
-    uint64_t dropped_too_big;    /* messages above max_message, or above what the lane carries */
-    uint64_t dropped_violation;  /* messages refused with the connection, because the peer broke the rules */
-    uint64_t dropped_unread;     /* waiting messages that a close or a rename threw away */
-    uint64_t refused_access;     /* connections refused by the access rule */
-    uint64_t refused_quota;      /* … by connections_per_uid */
-    uint64_t refused_descriptors; /* … because the process had no descriptor left */
-    uint64_t violations;         /* connections ended because the peer broke the rules (passed descriptors, …) */
-    uint64_t connections;        /* open at this moment */
-    uint64_t waiting;            /* messages in the queue at this moment */
+    size_t size;                  /* of this struct, set by the caller */
+    uint64_t messages;            /* taken from writers so far */
+    uint64_t bytes;               /* of them */
+    uint64_t delivered;           /* handed to on_message, or returned by reads */
+    uint64_t dropped_too_big;     /* messages above max_message, or above what the lane carries */
+    uint64_t dropped_violation;   /* messages refused with the connection, because the peer broke the rules */
+    uint64_t refused_access;      /* connections refused by the access rule */
+    uint64_t refused_quota;       /* … by connections_per_uid */
+    uint64_t refused_descriptors; /* … because the process had no descriptor, or no memory, left */
+    uint64_t violations;          /* connections ended because the peer broke the rules (passed descriptors, …) */
+    uint64_t connections;         /* open at this moment */
+    uint64_t waiting;             /* messages in the queue at this moment */
     uint64_t waiting_bytes;
-    uint64_t waiting_peak;       /* high-water mark of `waiting` */
+    uint64_t waiting_peak; /* high-water mark of `waiting` */
 } mr_reader_statistics;
 
 /* Creates a slot and opens its reader. `name` is UTF-8: `\\.\mailslot\[path\]name`, or a bare `name` for the same.
@@ -126,7 +126,8 @@ MR_API int mr_reader_close(mr_reader *reader, uint64_t *lost);
 MR_NODISCARD MR_API int mr_reader_read(mr_reader *reader, void *buffer, size_t size, size_t *length,
                                        uint32_t timeout_ms);
 
-/* What waits, without consuming any of it. MR_OK, MR_E_FORKED, MR_E_ARGUMENT. Any thread, callbacks too.
+/* What waits, without consuming any of it: a reader that is read by calls first takes from the writers what its queue has
+ * room for. MR_OK, MR_E_FORKED, MR_E_ARGUMENT. Any thread, callbacks too.
  * Mirrors GetMailslotInfo. */
 MR_API int mr_reader_info(mr_reader *reader, mr_reader_information *information);
 
@@ -146,14 +147,16 @@ MR_API int mr_reader_pause(mr_reader *reader);
 MR_API int mr_reader_resume(mr_reader *reader);
 
 /* Gives the slot another name. The new name is held before the old one is let go. Writers of the old name see it gone;
- * messages already waiting in the reader's queue stay and are delivered. The name it already has is a no-op.
+ * messages already waiting in the reader's queue stay and are delivered, and so is what had been sent to the old name,
+ * before anything that is sent to the new one. The name it already has is a no-op.
  * On an error the old name stays: MR_E_NAME, MR_E_EXISTS, MR_E_ACCESS, MR_E_DESCRIPTORS, MR_E_SYSTEM, MR_E_FORKED.
  * Any thread, callbacks too. */
 MR_NODISCARD MR_API int mr_reader_rename(mr_reader *reader, const char *name);
 
 /* A descriptor that polls readable (level-triggered) while something can be read, for libuv, asyncio, GLib, sd-event.
  * It stays the reader's: never read, write or close it. After it, mr_reader_read with time-out 0 until MR_E_TIMEOUT.
- * MR_E_MODE if the reader has on_message, MR_E_UNSUPPORTED on Windows. */
+ * While the reader is paused or stopped, or the pool is at its ceiling, arrivals do not make it readable.
+ * MR_E_MODE if the reader has on_message, MR_E_DESCRIPTORS, MR_E_FORKED, MR_E_UNSUPPORTED on Windows. Any thread. */
 MR_API int mr_reader_fd(mr_reader *reader, intptr_t *descriptor);
 
 /* The same for loops on Windows: an event (HANDLE) that is signalled while something can be read, for

@@ -19,12 +19,10 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "command.h"
-#include "follow_state.h"
-#include "queue/memory.h"
+#include "follow_private.h"
 #include "system.h"
 #include "watch.h"
 
@@ -32,20 +30,7 @@
 /* Finished files that are still looked at, for programs that go on writing to them for a while. */
 #define STRAGGLERS 4
 /* Files that are remembered, so that none is sent twice. */
-#define REMEMBERED 1024
-
-struct follow {
-    struct sender *sender;
-    const struct follow_settings *settings;
-    struct watch *watch;
-    struct followed_list list;
-    uint64_t durable_at;
-    bool dirty;    /* the state file is not up to date */
-    bool unforced; /* it is, but not forced to the disk */
-    int code;      /* the worst of lines that were left out */
-    size_t unsent; /* bytes of the line, newline included, at which the last drain stopped; 0: it did not */
-    struct followed *current;
-};
+#define REMEMBERED 64
 
 static int save_state(struct follow *follow, bool force)
 {
@@ -83,15 +68,23 @@ static bool send_line(void *context, const void *line, size_t length, bool too_l
     return code == CLI_DONE || skip;
 }
 
-/* The bytes before the offset, as they are in the file now. */
-static size_t read_tail(const struct followed *file, uint8_t *tail)
+/* Keeps the last of the bytes that were sent, as they were read: the file may have changed since. */
+static void keep_tail(struct followed *file, const char *sent, size_t length)
 {
-    size_t length = file->offset < TAIL_BYTES ? (size_t) file->offset : TAIL_BYTES;
-    long got = length == 0 ? 0 : file_read_at(file->descriptor, tail, length, file->offset - length);
-    return got == (long) length ? length : 0;
+    if (length >= TAIL_BYTES) {
+        memcpy(file->tail, sent + (length - TAIL_BYTES), TAIL_BYTES);
+        file->tail_length = TAIL_BYTES;
+        return;
+    }
+    size_t kept = file->tail_length < TAIL_BYTES - length ? file->tail_length : TAIL_BYTES - length;
+    memmove(file->tail, file->tail + (file->tail_length - kept), kept);
+    if (length > 0) {
+        memcpy(file->tail + kept, sent, length);
+    }
+    file->tail_length = kept + length;
 }
 
-static bool truncated(const struct followed *file, const struct file_status *status)
+bool follow_truncated(const struct followed *file, const struct file_status *status)
 {
     uint8_t tail[TAIL_BYTES];
     if (status->size < file->read_at) {
@@ -100,9 +93,8 @@ static bool truncated(const struct followed *file, const struct file_status *sta
     if (status->size == file->read_at || file->tail_length == 0) {
         return false;
     }
-    size_t length = read_tail(file, tail);
-    return length < file->tail_length ||
-           memcmp(tail + (length - file->tail_length), file->tail, file->tail_length) != 0;
+    long got = file_read_at(file->descriptor, tail, file->tail_length, file->offset - file->tail_length);
+    return got != (long) file->tail_length || memcmp(tail, file->tail, file->tail_length) != 0;
 }
 
 static void begin_again(struct follow *follow, struct followed *file, const struct file_status *status)
@@ -122,12 +114,17 @@ static bool take_bytes(struct follow *follow, struct followed *file, size_t got)
 {
     follow->unsent = 0;
     follow->current = file;
+    bool skipped = file->lines.skipping;
     bool go_on = lines_split(&file->lines, got, send_line, follow);
     file->read_at += got;
     if (!file->lines.skipping) {
         file->offset = file->read_at - (file->lines.end - file->lines.begin) - follow->unsent;
     }
-    file->tail_length = read_tail(file, file->tail);
+    if (skipped) {
+        file->tail_length = 0; /* the bytes of a line that was too long are not here any more */
+    }
+    /* The line that was not complete before begins at the start of the buffer (lines_room). */
+    keep_tail(file, file->lines.data, file->lines.begin - (go_on ? 0 : follow->unsent));
     follow->dirty = true;
     return go_on;
 }
@@ -139,7 +136,7 @@ static int drain(struct follow *follow, struct followed *file)
     if (!file_get_status(file->descriptor, &status)) {
         return fail("cannot look at %s: %s", follow->settings->path, strerror(errno));
     }
-    if (!file->finished && truncated(file, &status)) {
+    if (!file->finished && follow_truncated(file, &status)) {
         begin_again(follow, file, &status);
     }
     while (file->read_at < status.size) { /* I5 */
@@ -183,7 +180,7 @@ static int finish(struct follow *follow, struct followed *file)
         return follow->code;
     }
     file->offset = file->read_at;
-    file->tail_length = read_tail(file, file->tail);
+    file->tail_length = 0; /* a finished file is not looked at for truncation */
     file->finished = true;
     follow->dirty = true;
     return CLI_DONE;
@@ -254,183 +251,6 @@ static int ship(struct follow *follow)
     return CLI_DONE;
 }
 
-/* ---- names ---- */
-
-static struct followed *find_known(struct follow *follow, const struct file_identity *identity)
-{
-    for (size_t i = 0; i < follow->list.count; i++) {
-        if (file_same(&follow->list.files[i].identity, identity)) {
-            /* Without a birth time an inode that was let go of may be another file by now. */
-            if (follow->list.files[i].closed && identity->born == 0) {
-                continue;
-            }
-            return &follow->list.files[i];
-        }
-    }
-    return NULL;
-}
-
-/* The descriptor is the file's now. */
-static void attach(struct follow *follow, struct followed *file, int descriptor)
-{
-    file->descriptor = descriptor;
-    file->watch = watch_add(follow->watch, descriptor);
-    if (file->watch < 0) {
-        remark("cannot watch a rotated file of %s: %s", follow->settings->path, strerror(errno));
-    }
-}
-
-struct candidate {
-    int descriptor;
-    struct file_identity identity;
-    char name[256];
-};
-
-struct names {
-    struct follow *follow;
-    struct candidate *candidates;
-    size_t count;
-    struct file_identity live; /* inode 0: there is none */
-    bool failed;
-};
-
-static void visit_rotated(void *context, int descriptor, const char *name)
-{
-    struct names *names = context;
-    struct file_status status;
-    if (!file_get_status(descriptor, &status) || !status.regular ||
-        (names->live.inode != 0 && file_same(&status.identity, &names->live))) {
-        file_close(descriptor);
-        return;
-    }
-    struct followed *known = find_known(names->follow, &status.identity);
-    if (known != NULL) {
-        if (known->descriptor < 0 && !known->closed) {
-            attach(names->follow, known, descriptor); /* named by the state file */
-        } else {
-            file_close(descriptor);
-        }
-        return;
-    }
-    struct candidate *candidates = NULL;
-    if (status.identity.born >= names->follow->list.floor && status.identity.born != 0) {
-        candidates = memory_realloc(names->candidates, (names->count + 1) * sizeof(*candidates));
-        names->failed |= candidates == NULL;
-    }
-    if (candidates == NULL) {
-        file_close(descriptor);
-        return;
-    }
-    names->candidates = candidates;
-    struct candidate *candidate = &candidates[names->count++];
-    *candidate = (struct candidate){.descriptor = descriptor, .identity = status.identity};
-    snprintf(candidate->name, sizeof(candidate->name), "%s", name);
-}
-
-/* Oldest first. Birth times are as coarse as the kernel's clock ticks; within one tick a higher number is older
- * (log.2 before log.1), and a lower text otherwise (log-20261121 before log-20261122). */
-static int compare_candidates(const void *left, const void *right)
-{
-    const struct candidate *a = left;
-    const struct candidate *b = right;
-    if (a->identity.born != b->identity.born) {
-        return a->identity.born < b->identity.born ? -1 : 1;
-    }
-    size_t length_a = strlen(a->name);
-    size_t length_b = strlen(b->name);
-    const char *dot_a = strrchr(a->name, '.');
-    const char *dot_b = strrchr(b->name, '.');
-    if (dot_a != NULL && dot_b != NULL) {
-        unsigned long number_a = strtoul(dot_a + 1, NULL, 10);
-        unsigned long number_b = strtoul(dot_b + 1, NULL, 10);
-        if (number_a != number_b) {
-            return number_a > number_b ? -1 : 1;
-        }
-    }
-    return length_a != length_b ? (length_a < length_b ? -1 : 1) : strcmp(a->name, b->name);
-}
-
-/* Where a former holder of the name belongs: before the one that has it now, behind all that are older. */
-static size_t place_of(const struct follow *follow, const struct names *names, const struct candidate *candidate)
-{
-    size_t place = follow->list.count;
-    const struct followed *files = follow->list.files;
-    while (place > 0 && !files[place - 1].finished &&
-           ((names->live.inode != 0 && file_same(&files[place - 1].identity, &names->live)) ||
-            files[place - 1].identity.born > candidate->identity.born)) {
-        place--;
-    }
-    return place;
-}
-
-static bool add_file(struct follow *follow, size_t place, int descriptor, const struct file_identity *identity)
-{
-    struct followed *file = followed_insert(&follow->list, place);
-    if (file == NULL) {
-        file_close(descriptor);
-        return false;
-    }
-    file->identity = *identity;
-    attach(follow, file, descriptor);
-    follow->dirty = true;
-    return true;
-}
-
-/* One look at the names. An exit code. */
-static int look_once(struct follow *follow)
-{
-    struct names names = {.follow = follow};
-    struct file_status status;
-    bool good = true;
-    int live = watch_open_live(follow->watch);
-    if (live < 0 && errno != ENOENT) {
-        return fail("cannot open %s: %s", follow->settings->path, strerror(errno));
-    }
-    if (live >= 0) {
-        if (!file_get_status(live, &status) || !status.regular) {
-            file_close(live);
-            return fail("cannot follow %s: it is no regular file (mailroom send NAME --lines < FILE reads a pipe)",
-                        follow->settings->path);
-        }
-        names.live = status.identity;
-    }
-    if (!watch_scan(follow->watch, visit_rotated, &names)) {
-        remark("cannot look for rotated files beside %s: %s", follow->settings->path, strerror(errno));
-    }
-    qsort(names.candidates, names.count, sizeof(struct candidate), compare_candidates);
-    for (size_t i = 0; i < names.count; i++) {
-        const struct candidate *candidate = &names.candidates[i];
-        if (find_known(follow, &candidate->identity) != NULL) {
-            file_close(candidate->descriptor); /* seen under two names */
-        } else {
-            good &= add_file(follow, place_of(follow, &names, candidate), candidate->descriptor, &candidate->identity);
-        }
-    }
-    memory_free(names.candidates);
-    if (live >= 0) {
-        struct followed *known = find_known(follow, &status.identity);
-        if (known == NULL) {
-            good &= add_file(follow, follow->list.count, live, &status.identity);
-        } else if (known->descriptor < 0 && !known->closed) {
-            attach(follow, known, live);
-        } else {
-            file_close(live);
-        }
-    }
-    return good && !names.failed ? CLI_DONE : fail("out of memory");
-}
-
-/* Looks until nothing has changed meanwhile. */
-static int look_at_names(struct follow *follow)
-{
-    int code;
-    do {
-        code = look_once(follow);
-    } while (code == CLI_DONE && watch_take(follow->watch) && system_interrupts() < 2);
-    watch_settle(follow->watch);
-    return code;
-}
-
 /* ---- beginning and end ---- */
 
 /* What the state file names and nobody can find any more. */
@@ -478,16 +298,16 @@ static int start(struct follow *follow)
     if (!resumed && known) {
         follow->list.floor = status.identity.born + 1;
     }
-    int code = look_at_names(follow);
+    int code = follow_look_at_names(follow);
     if (code == CLI_DONE && resumed) {
         report_missing(follow);
     }
     if (code == CLI_DONE && !resumed && settings->from_end) {
         struct followed *file = &follow->list.files[follow->list.count - 1];
         file->offset = file->read_at = status.size;
-        file->tail_length = read_tail(file, file->tail);
     }
-    return code;
+    /* From here on a kill is resumed from this file, even if it is rotated away before anything was sent. */
+    return code == CLI_DONE && !resumed ? save_state(follow, false) : code;
 }
 
 /* Brings the state file up to date, and to the disk when that is due. */
@@ -505,7 +325,7 @@ static int run(struct follow *follow)
     bool look = false;
     for (;;) {
         bool ending = system_interrupts() > 0;
-        int code = look ? look_at_names(follow) : CLI_DONE; /* I3 */
+        int code = look ? follow_look_at_names(follow) : CLI_DONE; /* I3 */
         if (code == CLI_DONE) {
             code = ship(follow);
         }

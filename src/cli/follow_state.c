@@ -6,8 +6,9 @@
  *     file DEVICE INODE BORN OFFSET FINISHED TAIL      one line for each file, oldest first
  *     end
  *
- * Numbers are decimal, TAIL is hexadecimal (the up to 64 bytes before OFFSET; - for none). The file is replaced as a
- * whole, so that one without its last line is damaged, and is refused instead of half believed. */
+ * FINISHED is 0, 1, or 2 for a file that is only remembered, so that it is not sent again. Numbers are decimal, TAIL is
+ * hexadecimal (the up to 64 bytes before OFFSET; - for none). The file is replaced as a whole, so that one without its
+ * last line is damaged, and is refused instead of half believed. */
 #include "follow_state.h"
 
 #include <errno.h>
@@ -62,11 +63,8 @@ int follow_state_save(const char *state, const char *path, const struct followed
     text_printf(&text, "path %s\nfloor %" PRIu64 "\n", path, list->floor);
     for (size_t i = 0; i < list->count; i++) {
         const struct followed *file = &list->files[i];
-        if (file->closed) {
-            continue;
-        }
         text_printf(&text, "file %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %d ", file->identity.device,
-                    file->identity.inode, file->identity.born, file->offset, file->finished);
+                    file->identity.inode, file->identity.born, file->offset, file->closed ? 2 : file->finished);
         for (size_t j = 0; j < file->tail_length; j++) {
             text_printf(&text, "%02x", file->tail[j]);
         }
@@ -104,13 +102,16 @@ static bool parse_file(struct followed_list *list, const char *line)
     char tail[2 * TAIL_BYTES + 1];
     int finished = 0;
     int used = 0;
-    if (file == NULL ||
+    /* scanf would take signs. */
+    const char *last = strrchr(line, ' ');
+    if (file == NULL || last == NULL || line + strlen("file ") + strspn(line + strlen("file "), "0123456789 ") < last ||
         sscanf(line, "file %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %d %128s%n", &file->identity.device,
                &file->identity.inode, &file->identity.born, &file->offset, &finished, tail, &used) != 6 ||
         line[used] != '\0') {
         return false;
     }
     file->finished = finished != 0;
+    file->closed = finished == 2;
     file->read_at = file->offset;
     return parse_tail(file, tail);
 }
@@ -118,7 +119,8 @@ static bool parse_file(struct followed_list *list, const char *line)
 static bool parse_floor(struct followed_list *list, const char *line)
 {
     int used = 0;
-    return sscanf(line, "floor %" SCNu64 "%n", &list->floor, &used) == 1 && line[used] == '\0';
+    return strchr(line, '-') == NULL && sscanf(line, "floor %" SCNu64 "%n", &list->floor, &used) == 1 &&
+           line[used] == '\0';
 }
 
 /* NULL, or what is wrong with it. */

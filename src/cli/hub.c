@@ -35,15 +35,14 @@ static const char help[] =
     "  --slots PATTERN   'sensor-%03d:200' is sensor-000 to sensor-199; a text without %d is one name;\n"
     "                    %% is a percent sign. May be given several times\n"
     "  --seconds S       end after S seconds; else at Ctrl-C or SIGTERM\n"
-    "  --output FILE     write one line for each message to FILE (- is standard output)\n"
-    "  --json            lines, progress and summary as JSON objects, one a line; the lines are those of\n"
-    "                    mailroom listen --json\n"
+    "  --output FILE     write one JSON object a line for each message to FILE (- is standard output), the same\n"
+    "                    as mailroom listen --json\n"
+    "  --json            progress and summary as JSON objects, one a line\n"
     "  --access WHO      who may write: owner (the default), group, group:NAME, everyone,\n"
     "                    or list:USER,@GROUP,... (names or numbers)\n"
     "  --max-message N   largest message in bytes (default 16777216)\n"
     "  -h, --help        this text\n"
     "\n"
-    "Without --json a line is the slot's name, a colon, a blank and the message, written as mailroom listen does.\n"
     "Standard output (standard error with --output -) shows a live table where it is a terminal, elsewhere a line a\n"
     "second, and in any case a summary at the end. Before it ends the hub takes what writers have already sent: until\n"
     "nothing has come for a quarter of a second, at most 5 s. An output that cannot be written ends it with exit\n"
@@ -125,19 +124,6 @@ static bool take_option(int option, struct hub_settings *settings)
     }
 }
 
-static void format_entry(struct hub *hub, const struct inbox_entry *entry)
-{
-    struct text *text = &hub->output.text;
-    if (hub->settings->json) {
-        text_message_json(text, entry->slot->name, entry->message);
-        return;
-    }
-    text_puts(text, entry->slot->name);
-    text_puts(text, ": ");
-    text_escaped(text, entry->message->data, entry->message->length);
-    text_putc(text, '\n');
-}
-
 /* Writes out one batch of what has come. False when nothing had. */
 static bool write_arrived(struct hub *hub)
 {
@@ -148,7 +134,7 @@ static bool write_arrived(struct hub *hub)
         uint64_t taken = 0;
         while (entry != NULL && hub->output.text.length < OUTPUT_BATCH && taken < 4096) {
             if (hub->settings->output != NULL) {
-                format_entry(hub, entry);
+                text_message_json(&hub->output.text, entry->slot->name, entry->message);
             }
             taken++;
             entry = entry->next;

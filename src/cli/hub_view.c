@@ -13,6 +13,9 @@
 #include "queue/memory.h"
 #include "system.h"
 
+/* Of the table's first column. */
+#define NAME_WIDTH_MAX ((size_t) 32)
+
 int hub_view_open(struct hub_view *view, const struct inbox *inbox, int descriptor, bool json)
 {
     *view = (struct hub_view){.inbox = inbox, .json = json, .started = system_now()};
@@ -53,7 +56,7 @@ static struct hub_figures sum_up(struct hub_view *view)
             shown->waiting = statistics.waiting;
             shown->peak = statistics.waiting_peak;
             shown->connections = statistics.connections;
-            shown->dropped = statistics.dropped_too_big + statistics.dropped_violation + statistics.dropped_unread;
+            shown->dropped = statistics.dropped_too_big + statistics.dropped_violation;
             sum.refused += statistics.refused_access + statistics.refused_quota + statistics.refused_descriptors;
         }
         shown->rate = slot->messages - shown->messages_before;
@@ -121,6 +124,30 @@ static void put_bytes(struct text *text, double bytes)
     text_printf(text, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
 }
 
+/* Characters of the longest name, within reason. */
+static size_t name_width(const struct hub_view *view)
+{
+    size_t longest = strlen("busiest slots");
+    for (size_t i = 0; i < view->inbox->count; i++) {
+        size_t width = text_width(view->inbox->slots[i]->name, strlen(view->inbox->slots[i]->name));
+        longest = width > longest ? width : longest;
+    }
+    return longest < NAME_WIDTH_MAX ? longest : NAME_WIDTH_MAX;
+}
+
+/* The name in a column of that width; a longer one loses its end. */
+static void put_name(struct text *line, const char *name, size_t width)
+{
+    size_t length = strlen(name);
+    while (text_width(name, length) > width) {
+        length--;
+    }
+    text_escaped(line, name, length);
+    for (size_t i = text_width(name, length); i < width; i++) {
+        text_putc(line, ' ');
+    }
+}
+
 static void draw_table(struct hub_view *view, const struct hub_figures *now, double interval)
 {
     unsigned rows = 24;
@@ -132,29 +159,31 @@ static void draw_table(struct hub_view *view, const struct hub_figures *now, dou
         text_printf(text, "\x1b[%uA", view->lines_drawn);
     }
     view->lines_drawn = 0;
-    text_printf(&line, "mailroom hub   %zu slots   %.0f s   %" PRIu64 " connections", view->inbox->count,
-                (double) (system_now() - view->started) / 1e9, now->connections);
+    text_printf(&line, "mailroom hub   %.0f s   %zu slots   %" PRIu64 " connections",
+                (double) (system_now() - view->started) / 1e9, view->inbox->count, now->connections);
     put_line(view, &line, columns);
-    text_printf(&line, "%10.0f messages/s   ", (double) (now->messages - view->before.messages) / interval);
+    text_printf(&line, "%.0f messages/s   ", (double) (now->messages - view->before.messages) / interval);
     put_bytes(&line, (double) (now->bytes - view->before.bytes) / interval);
-    text_printf(&line,
-                "/s   %" PRIu64 " in all   %" PRIu64 " waiting (peak %" PRIu64 ")   %" PRIu64 " dropped   %" PRIu64
-                " refused",
-                now->messages, now->waiting, now->peak, now->dropped, now->refused);
+    text_printf(&line, "/s   %" PRIu64 " messages in all", now->messages);
     put_line(view, &line, columns);
-    text_printf(&line, "%9s %12s %8s %8s %8s %6s  %s", "per s", "messages", "waiting", "peak", "dropped", "conn",
-                "busiest slots");
+    text_printf(&line,
+                "%" PRIu64 " waiting   %" PRIu64 " at most in one slot   %" PRIu64 " dropped   %" PRIu64 " refused",
+                now->waiting, now->peak, now->dropped, now->refused);
+    put_line(view, &line, columns);
+    size_t width = name_width(view);
+    put_name(&line, "busiest slots", width);
+    text_printf(&line, "%8s %10s %7s %6s %7s %5s", "per s", "messages", "waiting", "peak", "dropped", "conn");
     put_line(view, &line, columns);
     sorted_slots = view->slots;
     qsort(view->order, view->inbox->count, sizeof(*view->order), compare_busy);
-    size_t room = rows > 6 ? rows - 5 : 1;
+    size_t room = rows > 6 ? rows - 5 : 1; /* four lines of head, and the cursor's own */
     for (size_t i = 0; i < view->inbox->count && i < room; i++) {
         const struct inbox_slot *slot = view->inbox->slots[view->order[i]];
         const struct hub_slot_view *shown = &view->slots[view->order[i]];
-        text_printf(&line, "%9.0f %12" PRIu64 " %8" PRIu64 " %8" PRIu64 " %8" PRIu64 " %6" PRIu64 "  ",
+        put_name(&line, slot->name, width);
+        text_printf(&line, "%8.0f %10" PRIu64 " %7" PRIu64 " %6" PRIu64 " %7" PRIu64 " %5" PRIu64,
                     (double) shown->rate / interval, slot->messages, shown->waiting, shown->peak, shown->dropped,
                     shown->connections);
-        text_escaped(&line, slot->name, strlen(slot->name));
         put_line(view, &line, columns);
     }
     text_free(&line);

@@ -134,20 +134,10 @@ static int visit_table(const mr_slot_entry *entry, void *context)
     return listing->failed ? 1 : 0;
 }
 
-/* Characters, not bytes: those that continue a sequence take no room. */
-static size_t width_of(const char *cell)
-{
-    size_t width = 0;
-    for (; *cell != '\0'; cell++) {
-        width += ((unsigned char) *cell & 0xC0) != 0x80;
-    }
-    return width;
-}
-
 static void put_row(struct text *text, const struct row *row, const size_t *widths)
 {
     for (size_t i = 0; i < COLUMNS; i++) {
-        size_t blanks = widths[i] - width_of(row->cells[i]);
+        size_t blanks = widths[i] - text_width(row->cells[i], strlen(row->cells[i]));
         bool left = i == 0 || i == 2;
         text_puts(text, i == 0 ? "" : "  ");
         for (size_t j = 0; !left && j < blanks; j++) {
@@ -171,7 +161,7 @@ static void put_table(struct listing *listing)
         head.cells[i] = titles[i];
         widths[i] = strlen(titles[i]);
         for (size_t j = 0; j < listing->count; j++) {
-            size_t width = width_of(listing->rows[j].cells[i]);
+            size_t width = text_width(listing->rows[j].cells[i], strlen(listing->rows[j].cells[i]));
             widths[i] = width > widths[i] ? width : widths[i];
         }
     }

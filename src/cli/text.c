@@ -138,6 +138,15 @@ bool utf8_valid(const void *data, size_t length)
     return true;
 }
 
+size_t text_width(const char *data, size_t length)
+{
+    size_t width = 0;
+    for (size_t i = 0; i < length; i++) {
+        width += ((unsigned char) data[i] & 0xC0) != 0x80;
+    }
+    return width;
+}
+
 static void json_escape(struct text *text, uint8_t byte)
 {
     static const char hexadecimal[] = "0123456789abcdef";

@@ -29,6 +29,9 @@ __attribute__((format(printf, 2, 3))) void text_printf(struct text *text, const 
 size_t utf8_sequence(const uint8_t *data, size_t length);
 bool utf8_valid(const void *data, size_t length);
 
+/* How many characters the bytes are: those that continue a UTF-8 sequence do not count. */
+size_t text_width(const char *data, size_t length);
+
 /* A JSON string with its quotes; `data` is valid UTF-8. Control characters, quote and backslash are escaped. */
 void text_json_string(struct text *text, const void *data, size_t length);
 /* RFC 4648 with padding, in quotes. */

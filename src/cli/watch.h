@@ -38,8 +38,8 @@ void watch_close(struct watch *watch);
 /* Readable when something has changed. */
 int watch_descriptor(const struct watch *watch);
 
-/* Takes all that is known of changes. True when the name `path` has come, gone or moved, or that cannot be excluded:
- * then look at the names again. */
+/* Takes all that is known of changes. True when the name `path`, or one that watch_scan looks for, has come, gone or
+ * moved, or that cannot be excluded: then look at the names again. */
 bool watch_take(struct watch *watch);
 
 /* Tells of changes of this file's content too. A number to forget it by, -1 with errno. */
@@ -50,9 +50,10 @@ void watch_forget(struct watch *watch, int number);
 int watch_open_live(const struct watch *watch);
 
 /* Opens, one after another, the files that may be former holders of the name, and calls `visit` with each descriptor,
- * which `visit` then owns: names that are the watched one and a rotation's suffix (digits and - _ . : T Z behind a
- * dot or dash, so nothing that was compressed), and names that the watched name was moved to since the last call of
- * watch_settle. False, with errno, where the folder cannot be read. */
+ * which `visit` then owns: what was moved away from the watched name since the last watch_settle, under whatever name
+ * it has now. Where that is not known, at the start and after too many changes at once: the files whose names are the
+ * watched one and a rotation's suffix (digits and - _ . : T Z behind a dot or dash, so nothing that was compressed).
+ * False, with errno, where the folder cannot be read. */
 typedef void (*watch_visit)(void *context, int descriptor, const char *name);
 bool watch_scan(struct watch *watch, watch_visit visit, void *context);
 

@@ -35,6 +35,7 @@ struct watch {
     char path[PATH_MAX];
     struct folder folders[FOLDERS]; /* the last one in use is where the file itself lies */
     size_t folder_count;
+    bool all;        /* former holders are looked for by their names too, not only where a move was seen */
     uint32_t cookie; /* of a move away from a name of interest that has no other end yet; 0: none */
     char **learned;
     size_t learned_count;
@@ -131,6 +132,7 @@ struct watch *watch_open(const char *path)
         return NULL;
     }
     memcpy(watch->path, path, strlen(path) + 1);
+    watch->all = true;
     watch->descriptor = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (watch->descriptor < 0) {
         watch_fail(path, errno);
@@ -156,6 +158,7 @@ void watch_settle(struct watch *watch)
         memory_free(watch->learned[i]);
     }
     watch->learned_count = 0;
+    watch->all = false;
 }
 
 void watch_close(struct watch *watch)
@@ -199,9 +202,22 @@ static void learn(struct watch *watch, const char *name)
     }
 }
 
+/* BASE.1, BASE-20261122, BASE.2026-11-22T14:00:00Z; not BASE.1.gz, and no other program's file. */
+static bool rotated_name(const char *name, const char *base)
+{
+    size_t length = strlen(base);
+    if (strncmp(name, base, length) != 0 || (name[length] != '.' && name[length] != '-') ||
+        !isdigit((unsigned char) name[length + 1])) {
+        return false;
+    }
+    const char *suffix = name + length + 1;
+    return suffix[strspn(suffix, "0123456789-_.:TZ")] == '\0';
+}
+
 static bool take_event(struct watch *watch, const struct inotify_event *event)
 {
     if ((event->mask & IN_Q_OVERFLOW) != 0) {
+        watch->all = true;
         return true;
     }
     if (event->len == 0) {
@@ -209,10 +225,13 @@ static bool take_event(struct watch *watch, const struct inotify_event *event)
         return (event->mask & (IN_MOVE_SELF | IN_DELETE_SELF | IN_ATTRIB)) != 0;
     }
     bool base = false;
+    bool former = is_learned(watch, event->name);
     for (size_t i = 0; i < watch->folder_count; i++) {
-        base |= watch->folders[i].number == event->wd && strcmp(watch->folders[i].base, event->name) == 0;
+        const struct folder *folder = &watch->folders[i];
+        base |= folder->number == event->wd && strcmp(folder->base, event->name) == 0;
+        former |= watch->all && folder->number == event->wd && rotated_name(event->name, folder->base);
     }
-    if ((event->mask & IN_MOVED_FROM) != 0 && (base || is_learned(watch, event->name))) {
+    if ((event->mask & IN_MOVED_FROM) != 0 && (base || former)) {
         watch->cookie = event->cookie;
     }
     if ((event->mask & IN_MOVED_TO) != 0 && event->cookie == watch->cookie && watch->cookie != 0) {
@@ -220,7 +239,7 @@ static bool take_event(struct watch *watch, const struct inotify_event *event)
         watch->cookie = 0;
         return true;
     }
-    return base;
+    return base || former;
 }
 
 bool watch_take(struct watch *watch)
@@ -256,18 +275,6 @@ int watch_open_live(const struct watch *watch)
     return open(watch->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 }
 
-/* BASE.1, BASE-20261122, BASE.2026-11-22T14:00:00Z; not BASE.1.gz, and no other program's file. */
-static bool rotated_name(const char *name, const char *base)
-{
-    size_t length = strlen(base);
-    if (strncmp(name, base, length) != 0 || (name[length] != '.' && name[length] != '-') ||
-        !isdigit((unsigned char) name[length + 1])) {
-        return false;
-    }
-    const char *suffix = name + length + 1;
-    return suffix[strspn(suffix, "0123456789-_.:TZ")] == '\0';
-}
-
 bool watch_scan(struct watch *watch, watch_visit visit, void *context)
 {
     const struct folder *folder = &watch->folders[watch->folder_count - 1];
@@ -277,7 +284,7 @@ bool watch_scan(struct watch *watch, watch_visit visit, void *context)
     }
     const struct dirent *entry;
     while ((entry = readdir(stream)) != NULL) {
-        if (!rotated_name(entry->d_name, folder->base) && !is_learned(watch, entry->d_name)) {
+        if (!is_learned(watch, entry->d_name) && !(watch->all && rotated_name(entry->d_name, folder->base))) {
             continue;
         }
         int descriptor =

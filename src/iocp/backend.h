@@ -61,7 +61,8 @@
  *       endpoint_close requires that nothing is PENDING on it, closes the handle, and returns nothing of it later,
  *       even if another thread is just dequeuing an event of that handle. Duplicates of the handle elsewhere, in a
  *       forked child say, change nothing of that. No other call on an endpoint or port is under way when it is closed,
- *       a post included, or comes later.
+ *       a post included, or comes later. A forked child makes no call at all on what its parent opened: what looks like
+ *       a copy shares the system's object with the parent, and closing there would unregister the parent's handles.
  *   C19 The results are filled in on every completion: status, os_error (0 when MR_OK), bytes (0 unless said), and
  *       accepted (HANDLE_NONE unless said).
  *   C20 A failure of the system that belongs to one operation is that operation's status (MR_E_DESCRIPTORS,

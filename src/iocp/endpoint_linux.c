@@ -73,6 +73,23 @@ static endpoint *endpoint_at(port *p, uint32_t index)
     return atomic_load_explicit(&p->chunks[chunk], memory_order_acquire) + offset;
 }
 
+/* A chunk of closed endpoints. Their locks are made before the chunk is shown: a worker gets to them by an index out of
+ * the kernel, and locks first. */
+static endpoint *chunk_create(port *p, uint32_t chunk)
+{
+    uint32_t count = (uint32_t) CHUNK_FIRST << chunk;
+    endpoint *entries = memory_calloc(count, sizeof *entries);
+    if (entries == NULL)
+        return NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        entries[i].port = p;
+        entries[i].descriptor = -1;
+        mutex_init(&entries[i].lock);
+    }
+    atomic_store_explicit(&p->chunks[chunk], entries, memory_order_release);
+    return entries;
+}
+
 static endpoint *endpoint_create(port *p)
 {
     mutex_lock(&p->table_lock);
@@ -85,16 +102,11 @@ static endpoint *endpoint_create(port *p)
     uint32_t chunk, offset;
     chunk_find(p->endpoints, &chunk, &offset);
     endpoint *entries = chunk < CHUNKS ? atomic_load_explicit(&p->chunks[chunk], memory_order_relaxed) : NULL;
-    if (entries == NULL && chunk < CHUNKS) {
-        entries = memory_calloc((size_t) CHUNK_FIRST << chunk, sizeof *entries);
-        atomic_store_explicit(&p->chunks[chunk], entries, memory_order_release);
-    }
+    if (entries == NULL && chunk < CHUNKS)
+        entries = chunk_create(p, chunk);
     if (entries != NULL) {
         e = &entries[offset];
-        e->port = p;
         e->index = p->endpoints++;
-        e->descriptor = -1;
-        mutex_init(&e->lock);
     }
     mutex_unlock(&p->table_lock);
     return e;
@@ -111,13 +123,14 @@ static void endpoint_destroy(endpoint *e)
 
 void endpoints_free(port *p)
 {
-    for (uint32_t i = 0; i < p->endpoints; i++) {
-        endpoint *e = endpoint_at(p, i);
-        assert(e->descriptor == -1);
-        mutex_destroy(&e->lock);
+    for (uint32_t chunk = 0; chunk < CHUNKS; chunk++) {
+        endpoint *entries = atomic_load_explicit(&p->chunks[chunk], memory_order_relaxed);
+        for (uint32_t i = 0; entries != NULL && i < (uint32_t) CHUNK_FIRST << chunk; i++) {
+            assert(entries[i].descriptor == -1);
+            mutex_destroy(&entries[i].lock);
+        }
+        memory_free(entries);
     }
-    for (uint32_t chunk = 0; chunk < CHUNKS; chunk++)
-        memory_free(atomic_load_explicit(&p->chunks[chunk], memory_order_relaxed));
 }
 
 /* Opening and closing */

@@ -22,17 +22,13 @@
  *     `wait` under the lock, and whoever takes the packet out reads it there.
  * E4  A pipe in message mode loses the rest of a message that is read into too small a buffer, which C6 forbids. So a
  *     receive asks first (PeekNamedPipe), reads at once what is there, and otherwise starts a read of zero bytes, the
- *     gate: the system ends it when a message comes, and leaves the message where it is. The worker that takes the gate's
- *     packet reads the message. (An empty message ends the gate as a success, and is thereby read.) A cancelled receive
- *     has thus taken no message. The gate ends with a warning (ERROR_MORE_DATA), for which the system's rules on
+ *     gate: the system ends it when a message comes, and leaves the message where it is. The worker that takes the
+ *     gate's packet reads the message. (An empty message ends the gate as a success, and is thereby read.) A cancelled
+ *     receive has thus taken no message. The gate ends with a warning (ERROR_MORE_DATA), for which the system's rules on
  *     skipping packets say nothing, so pipes do not skip.
  * E5  A pipe's server end serves one peer. Accept hands it over, unassociated, as the connection, and the endpoint goes
  *     on with a further instance of the same pipe; hence server ends are associated at their first receive or send. */
 #include "iocp/port_windows.h"
-
-#include <string.h>
-
-#include <winternl.h>
 
 #include "queue/memory.h"
 
@@ -59,42 +55,10 @@ struct endpoint {
 
 /* ------------------------------------------------------------------------------------------------------- results */
 
-static int status_from(DWORD error)
-{
-    switch (error) {
-    case ERROR_SUCCESS:
-        return MR_OK;
-    case ERROR_OPERATION_ABORTED:
-        return MR_E_CANCELLED;
-    case ERROR_BROKEN_PIPE:
-    case ERROR_NO_DATA:
-    case ERROR_PIPE_NOT_CONNECTED:
-    case ERROR_HANDLE_EOF:
-    case ERROR_NETNAME_DELETED:
-    case ERROR_CONNECTION_ABORTED:
-        return MR_E_GONE;
-    case ERROR_INSUFFICIENT_BUFFER:
-    case ERROR_MORE_DATA:
-        return MR_E_SMALL;
-    case ERROR_NOT_ENOUGH_MEMORY:
-    case ERROR_OUTOFMEMORY:
-    case ERROR_NO_SYSTEM_RESOURCES:
-    case ERROR_NOT_ENOUGH_QUOTA:
-        return MR_E_MEMORY;
-    case ERROR_TOO_MANY_OPEN_FILES:
-        return MR_E_DESCRIPTORS;
-    case ERROR_INVALID_FUNCTION:
-    case ERROR_NOT_SUPPORTED:
-        return MR_E_UNSUPPORTED;
-    default:
-        return MR_E_SYSTEM;
-    }
-}
-
 /* Fills in the results of a call that ended with `error`. */
 static void results_set(endpoint *e, operation *o, DWORD error, size_t bytes)
 {
-    o->status = status_from(error);
+    o->status = error_status(error);
     o->os_error = error;
     o->bytes = o->status == MR_OK ? bytes : 0;
     if (o->status == MR_E_SMALL && e->kind == ENDPOINT_MAILSLOT) {
@@ -216,8 +180,8 @@ static DWORD endpoint_associate(endpoint *e)
         return GetLastError();
     e->associated = true;
     if (e->kind == ENDPOINT_MAILSLOT || e->kind == ENDPOINT_FILE)
-        e->skips = SetFileCompletionNotificationModes(
-            e->handle, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS | FILE_SKIP_SET_EVENT_ON_HANDLE);
+        e->skips = SetFileCompletionNotificationModes(e->handle, FILE_SKIP_COMPLETION_PORT_ON_SUCCESS |
+                                                                     FILE_SKIP_SET_EVENT_ON_HANDLE);
     return ERROR_SUCCESS;
 }
 
@@ -238,7 +202,8 @@ static bool wait_start(endpoint *e, operation *o, HANDLE object)
 {
     struct state *s = state_of(o);
     atomic_store_explicit(&s->claimed, false, memory_order_relaxed);
-    if (RegisterWaitForSingleObject(&s->wait, object, wait_run, o, INFINITE, WT_EXECUTEINWAITTHREAD | WT_EXECUTEONLYONCE))
+    if (RegisterWaitForSingleObject(&s->wait, object, wait_run, o, INFINITE,
+                                    WT_EXECUTEINWAITTHREAD | WT_EXECUTEONLYONCE))
         return false;
     results_set(e, o, GetLastError(), 0);
     if (o->status == MR_E_SYSTEM && (o->os_error == ERROR_INVALID_HANDLE || o->os_error == ERROR_ACCESS_DENIED))
@@ -254,69 +219,10 @@ static bool watch_start(endpoint *e, operation *o)
 
 /* ---------------------------------------------------------------------------------------------------------- accept */
 
-/* The name that a pipe's further instances are made by. The caller frees it. */
-static wchar_t *pipe_name(HANDLE handle)
-{
-    static const wchar_t prefix[] = L"\\\\.\\pipe";
-    enum { PREFIX = sizeof prefix / sizeof prefix[0] - 1, NAME_MAX_UNITS = 1024 };
-    size_t size = sizeof(FILE_NAME_INFO) + NAME_MAX_UNITS * sizeof(wchar_t);
-    FILE_NAME_INFO *info = memory_alloc(size);
-    wchar_t *name = memory_alloc((PREFIX + NAME_MAX_UNITS + 2) * sizeof *name);
-    if (info != NULL && name != NULL && GetFileInformationByHandleEx(handle, FileNameInfo, info, (DWORD) size)) {
-        size_t length = info->FileNameLength / sizeof(wchar_t), at = PREFIX;
-        memcpy(name, prefix, sizeof prefix);
-        if (length == 0 || info->FileName[0] != L'\\')
-            name[at++] = L'\\';
-        memcpy(name + at, info->FileName, length * sizeof *name);
-        name[at + length] = L'\0';
-    } else {
-        memory_free(name);
-        name = NULL;
-    }
-    memory_free(info);
-    return name;
-}
-
-/* The access rules of a pipe, for its further instances; NULL where they cannot be read, which means the default. The
- * caller frees it. */
-static void *pipe_security(HANDLE handle)
-{
-    DWORD size = 0;
-    (void) GetKernelObjectSecurity(handle, DACL_SECURITY_INFORMATION, NULL, 0, &size);
-    void *descriptor = size == 0 ? NULL : memory_alloc(size);
-    if (descriptor != NULL && !GetKernelObjectSecurity(handle, DACL_SECURITY_INFORMATION, descriptor, size, &size)) {
-        memory_free(descriptor);
-        descriptor = NULL;
-    }
-    return descriptor;
-}
-
-/* Another instance of the pipe that `handle` is an instance of, or NULL and GetLastError. Not inheritable. */
-static HANDLE pipe_again(HANDLE handle)
-{
-    DWORD flags, out_size, in_size, instances;
-    if (!GetNamedPipeInfo(handle, &flags, &out_size, &in_size, &instances))
-        return NULL;
-    wchar_t *name = pipe_name(handle);
-    if (name == NULL) {
-        SetLastError(ERROR_NOT_ENOUGH_MEMORY);
-        return NULL;
-    }
-    SECURITY_ATTRIBUTES security = {.nLength = sizeof security, .lpSecurityDescriptor = pipe_security(handle)};
-    DWORD mode = (flags & PIPE_TYPE_MESSAGE) != 0 ? PIPE_TYPE_MESSAGE | PIPE_READMODE_MESSAGE : PIPE_TYPE_BYTE;
-    HANDLE again = CreateNamedPipeW(name, PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED, mode | PIPE_REJECT_REMOTE_CLIENTS,
-                                    instances, out_size, in_size, 0, &security);
-    DWORD error = GetLastError();
-    memory_free(security.lpSecurityDescriptor);
-    memory_free(name);
-    SetLastError(error);
-    return again == INVALID_HANDLE_VALUE ? NULL : again;
-}
-
 /* E5: a peer is connected: its end is handed over and the next one made. */
 static void accept_finish(endpoint *e, operation *o)
 {
-    HANDLE again = pipe_again(e->handle);
+    HANDLE again = pipe_instance(e->handle);
     if (again == NULL) { /* the peer stays, for the next try */
         results_set(e, o, GetLastError(), 0);
         if (o->status == MR_OK || o->status == MR_E_GONE)
@@ -546,17 +452,6 @@ void endpoints_stop(port *p)
 }
 
 /* ------------------------------------------------------------------------------------------- opening and closing */
-
-/* Whether a file handle was opened for synchronous calls, which no port takes. */
-static bool handle_synchronous(HANDLE handle)
-{
-    enum { FILE_MODE_INFORMATION_CLASS = 16, SYNCHRONOUS_ALERT = 0x10, SYNCHRONOUS_NONALERT = 0x20 };
-    IO_STATUS_BLOCK block;
-    ULONG mode = 0;
-    NTSTATUS status = NtQueryInformationFile(handle, &block, &mode, sizeof mode,
-                                             (FILE_INFORMATION_CLASS) FILE_MODE_INFORMATION_CLASS);
-    return status >= 0 && (mode & (SYNCHRONOUS_ALERT | SYNCHRONOUS_NONALERT)) != 0;
-}
 
 static void handle_classify(endpoint *e)
 {

@@ -41,10 +41,10 @@ struct MAY_ALIAS state {
     HANDLE wait;                  /* RegisterWaitForSingleObject's, for an accept or a watch */
     void *buffer;
     size_t size;
-    atomic_bool claimed;   /* accept and watch: somebody has queued the packet, or will */
-    atomic_bool in_heap;   /* changes under the port's lock */
-    unsigned char kind;    /* enum kind */
-    bool cancelled;        /* port_cancel or port_stop asked; under the endpoint's lock */
+    atomic_bool claimed; /* accept and watch: somebody has queued the packet, or will */
+    atomic_bool in_heap; /* changes under the port's lock */
+    unsigned char kind;  /* enum kind */
+    bool cancelled;      /* port_cancel or port_stop asked; under the endpoint's lock */
 };
 
 _Static_assert(sizeof(struct state) <= sizeof(((operation *) 0)->backend), "the backend's part fits");
@@ -102,5 +102,13 @@ void endpoint_cancel(endpoint *e, operation *o);
 void endpoints_stop(port *p);
 /* Frees the endpoints' memory. All are closed. */
 void endpoints_free(port *p);
+
+/* The status that the system's error code means. */
+int error_status(DWORD error);
+/* Whether a file handle was opened for synchronous calls, which no port takes. */
+bool handle_synchronous(HANDLE handle);
+/* Another instance of the pipe that `handle` is an instance of, with the same access rules and not inheritable; or
+ * NULL, and GetLastError tells why. */
+HANDLE pipe_instance(HANDLE handle);
 
 #endif

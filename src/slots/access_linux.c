@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -50,12 +49,14 @@ static void proc_read(const char *path, char *text, size_t room)
 static uint32_t overflow_uid(void)
 {
     char text[256];
-    unsigned inside, outside, count;
     proc_read("/proc/self/uid_map", text, sizeof text);
-    if (sscanf(text, "%u %u %u", &inside, &outside, &count) == 3 && inside == 0 && count == UINT32_MAX)
+    char *end = text;
+    unsigned long map[3] = {1, 1, 1}; /* first uid inside, the one outside that it is, how many */
+    for (size_t i = 0; i < 3; i++)
+        map[i] = strtoul(end, &end, 10);
+    if (map[0] == 0 && map[2] == UINT32_MAX)
         return UINT32_MAX;
     proc_read("/proc/sys/fs/overflowuid", text, sizeof text);
-    char *end;
     unsigned long uid = strtoul(text, &end, 10);
     return end != text && uid < UINT32_MAX ? (uint32_t) uid : 65534;
 }
@@ -90,7 +91,8 @@ void access_rule_clear(struct access_rule *rule)
 {
     memory_free(rule->uids);
     memory_free(rule->gids);
-    *rule = (struct access_rule){.mode = MR_ACCESS_OWNER, .owner = UINT32_MAX, .group = UINT32_MAX, .overflow_uid = UINT32_MAX};
+    *rule = (struct access_rule){
+        .mode = MR_ACCESS_OWNER, .owner = UINT32_MAX, .group = UINT32_MAX, .overflow_uid = UINT32_MAX};
 }
 
 static bool list_holds(const uint32_t *list, size_t count, uint32_t id)

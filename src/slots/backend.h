@@ -57,9 +57,9 @@ struct slot_budget {
 };
 
 enum slot_taken {
-    SLOT_EMPTY,   /* nothing was left at the last look */
-    SLOT_MORE,    /* the budget is spent: call again */
-    SLOT_STARVED  /* the pool refused a buffer of *wanted bytes: wait for the pool */
+    SLOT_EMPTY,  /* nothing was left at the last look */
+    SLOT_MORE,   /* the budget is spent: call again */
+    SLOT_STARVED /* the pool refused a buffer of *wanted bytes: wait for the pool */
 };
 
 /* What the lanes count; the reader adds what it counts itself. Monotonic but for `connections`. */

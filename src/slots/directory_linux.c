@@ -15,7 +15,7 @@
 
 struct found {
     mr_slot_entry entry;
-    char *folded;    /* what the list is sorted by */
+    char *folded; /* what the list is sorted by */
     char *display;
     char *directory;
 };
@@ -35,14 +35,19 @@ static void found_free(struct found *found)
 
 static int found_copy(struct found *to, const struct rendezvous_entry *from)
 {
-    *to = (struct found){.folded = memory_strdup(from->name->folded), .display = memory_strdup(from->name->display),
+    *to = (struct found){.folded = memory_strdup(from->name->folded),
+                         .display = memory_strdup(from->name->display),
                          .directory = memory_strdup(from->directory)};
     if (to->folded == NULL || to->display == NULL || to->directory == NULL) {
         found_free(to);
         return status_fail(MR_E_MEMORY, 0, "no memory for the list of slots");
     }
-    to->entry = (mr_slot_entry){.size = sizeof to->entry, .name = to->display, .directory = to->directory,
-                                .pid = from->pid, .uid = from->uid, .readable = from->view != NULL};
+    to->entry = (mr_slot_entry){.size = sizeof to->entry,
+                                .name = to->display,
+                                .directory = to->directory,
+                                .pid = from->pid,
+                                .uid = from->uid,
+                                .readable = from->view != NULL};
     if (from->view == NULL)
         return MR_OK;
     to->entry.max_message = from->view->max_message;

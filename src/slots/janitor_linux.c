@@ -5,13 +5,14 @@
  * Owners  Everything: the lock. Descriptors in the list are nobody else's.
  * I1      `running` is true from the start of the thread until it has found nothing to do, both under the lock: so a
  *         list that is not empty always has a thread.
- * I2      At most one thread that has ended waits to be joined, by the next one's starter.
+ * I2      The thread is detached: nobody can wait for it, because what it closes may block for ever.
  * I3      Callbacks run under the lock, so that janitor_cancel_spare excludes them.
  * Fork    The child makes a janitor of its own (the thread is the parent's) and takes over its copy of the spare.
  */
 #include "slots/janitor_linux.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
@@ -31,8 +32,6 @@ struct janitor {
     condition changed;
     int spare; /* -1: none at the moment */
     bool running;
-    bool joinable;
-    thread runner;
     int *list;
     size_t count;
     size_t room;
@@ -139,12 +138,11 @@ static bool janitor_start(struct janitor *janitor)
         condition_signal(&janitor->changed);
         return true;
     }
-    if (janitor->joinable)
-        thread_join(janitor->runner); /* it has left the lock for the last time: no wait to speak of */
-    janitor->joinable = false;
-    if (thread_start(&janitor->runner, "mr-janitor", janitor_run, janitor) != MR_OK)
+    thread runner;
+    if (thread_start(&runner, "mr-janitor", janitor_run, janitor) != MR_OK)
         return false;
-    janitor->running = janitor->joinable = true;
+    pthread_detach((pthread_t) runner.handle); /* I2 */
+    janitor->running = true;
     return true;
 }
 
@@ -229,8 +227,8 @@ void janitor_cancel_spare(struct spare_waiter *waiter)
     struct spare_waiter **link = &janitor->waiting;
     while (*link != NULL && *link != waiter)
         link = &(*link)->next;
-    if (*link == waiter)
-        *link = waiter->next;
+    if (*link != NULL)
+        *link = (*link)->next;
     waiter->listed = false;
     mutex_unlock(&janitor->lock);
 }

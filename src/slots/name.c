@@ -59,14 +59,17 @@ static int characters_check(const char *text, size_t *count)
         uint32_t character = 0;
         size_t length = utf8_decode(start + at, &character);
         if (length == 0)
-            return status_fail(MR_E_NAME, 0, "a slot's name must be UTF-8; byte %zu (0x%02x) of the given one is not", at,
-                               start[at]);
+            return status_fail(MR_E_NAME, 0, "a slot's name must be UTF-8; byte %zu (0x%02x) of the given one is not",
+                               at, start[at]);
         if (character < 0x20 || (character >= 0x7F && character < 0xA0))
-            return status_fail(MR_E_NAME, 0, "a slot's name cannot hold the control character U+%04X at byte %zu; leave it out",
+            return status_fail(MR_E_NAME, 0,
+                               "a slot's name cannot hold the control character U+%04X at byte %zu; leave it out",
                                (unsigned) character, at);
         if (characters == CHARACTERS_LOOKED_AT)
-            return status_fail(MR_E_NAME, 0, "the slot's name has more than %u characters; at most %u are possible, "
-                               "\"" PREFIX "\" included", CHARACTERS_LOOKED_AT, SLOT_NAME_CHARACTERS_MAX);
+            return status_fail(MR_E_NAME, 0,
+                               "the slot's name has more than %u characters; at most %u are possible, "
+                               "\"" PREFIX "\" included",
+                               CHARACTERS_LOOKED_AT, SLOT_NAME_CHARACTERS_MAX);
         at += length;
     }
     *count = characters;
@@ -90,11 +93,14 @@ static int components_check(const char *path, size_t offset, bool bare)
             continue;
         size_t length = at - start;
         if (length == 0)
-            return status_fail(MR_E_NAME, 0, "a part of the slot's name is empty at byte %zu; take away the separator there",
+            return status_fail(MR_E_NAME, 0,
+                               "a part of the slot's name is empty at byte %zu; take away the separator there",
                                offset + start);
         if ((length == 1 && path[start] == '.') || (length == 2 && path[start] == '.' && path[start + 1] == '.'))
-            return status_fail(MR_E_NAME, 0, "a part of a slot's name cannot be '%.*s' (byte %zu); names have no parent and no "
-                               "current folder", (int) length, path + start, offset + start);
+            return status_fail(MR_E_NAME, 0,
+                               "a part of a slot's name cannot be '%.*s' (byte %zu); names have no parent and no "
+                               "current folder",
+                               (int) length, path + start, offset + start);
         if (path[at] == '\0')
             return MR_OK;
         start = at + 1;
@@ -120,7 +126,8 @@ static int unc_split(const char *text, size_t *server_length, const char **path)
     const char *server = text + 2;
     size_t length = strcspn(server, "\\/");
     if (length == 0)
-        return status_fail(MR_E_NAME, 0, "there is no server part at byte 2; a slot of this machine is " PREFIX "name, or just name");
+        return status_fail(MR_E_NAME, 0,
+                           "there is no server part at byte 2; a slot of this machine is " PREFIX "name, or just name");
     if (server[length] != '\\' || !ascii_same(server + length, MIDDLE, sizeof MIDDLE - 1))
         return status_fail(MR_E_NAME, 0, "a full name is \\\\server" MIDDLE "name; at byte %zu there is no " MIDDLE,
                            2 + length);
@@ -136,7 +143,8 @@ static int length_check(size_t characters)
 {
     if (characters <= SLOT_NAME_CHARACTERS_MAX)
         return MR_OK;
-    return status_fail(MR_E_NAME, 0, "the slot's full name has %zu characters, \"" PREFIX "\" included; at most %u are possible",
+    return status_fail(MR_E_NAME, 0,
+                       "the slot's full name has %zu characters, \"" PREFIX "\" included; at most %u are possible",
                        characters, SLOT_NAME_CHARACTERS_MAX);
 }
 
@@ -178,7 +186,7 @@ int name_parse(struct slot_name *name, const char *text)
     if (status != MR_OK)
         return status;
 
-    strcpy(name->path, path);
+    memcpy(name->path, path, strlen(path) + 1); /* N1 and the assertion above: it fits */
     for (char *c = name->path; bare && *c != '\0'; c++)
         if (*c == '/')
             *c = '\\';

@@ -62,10 +62,8 @@ static int packet_receive(int descriptor, struct plain_receiver *r, struct iovec
     int resets = 0;
     *packet = (struct packet){0};
     for (;;) {
-        struct msghdr header = {.msg_iov = parts,
-                                .msg_iovlen = count,
-                                .msg_control = r->control,
-                                .msg_controllen = sizeof r->control};
+        struct msghdr header = {
+            .msg_iov = parts, .msg_iovlen = count, .msg_control = r->control, .msg_controllen = sizeof r->control};
         ssize_t length = recvmsg(descriptor, &header, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
         if (length >= 0) {
             control_read(packet, &header);

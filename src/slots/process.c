@@ -20,8 +20,8 @@
 #include "slots/slot_message.h"
 
 #define CEILING_FROZEN ((size_t) 1 << (sizeof(size_t) * 8 - 1))
-#define CEILING_LEAST ((size_t) 1 << 20)
-#define PARKED_MAX 64u
+#define CEILING_LEAST  ((size_t) 1 << 20)
+#define PARKED_MAX     64u
 
 struct process {
     uint64_t generation;

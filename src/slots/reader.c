@@ -10,7 +10,7 @@
  * I3      A reader is freed by one thread, after `closing` was set, the turn has ended, and `inside` and `taking` are
  *         clear: nobody else can be between two uses of it.
  * I4      messages == delivered + waiting: nothing leaves the queue but by being delivered, until the close.
- * I5      In a forked child no lock is touched and nothing is changed: another thread of the parent may have been inside.
+ * I5      In a forked child no lock is touched and nothing changed: another thread of the parent may have been inside.
  */
 #include <string.h>
 
@@ -20,8 +20,8 @@
 #include "slots/reader_private.h"
 
 #define QUEUE_MESSAGES_DEFAULT 1024u
-#define QUEUE_BYTES_DEFAULT ((size_t) 4 << 20)
-#define CONNECTIONS_DEFAULT 1024u
+#define QUEUE_BYTES_DEFAULT    ((size_t) 4 << 20)
+#define CONNECTIONS_DEFAULT    1024u
 
 void mr_reader_options_init(mr_reader_options *options)
 {
@@ -48,8 +48,9 @@ static int reader_usable(const mr_reader *reader, const char *function)
 static int options_check(const mr_reader_options *options)
 {
     if (options->size != sizeof *options)
-        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_options.size must be the size of the struct "
-                                             "(MR_READER_OPTIONS_INIT sets it)");
+        return status_fail(MR_E_ARGUMENT, 0,
+                           "mr_reader_options.size must be the size of the struct "
+                           "(MR_READER_OPTIONS_INIT sets it)");
     if (options->on_message != NULL && options->port == NULL)
         return status_fail(MR_E_ARGUMENT, 0, "on_message needs a port whose workers call it");
     if (options->levels > MR_LEVELS_MAX)
@@ -179,7 +180,7 @@ int mr_reader_open(mr_reader **reader, const char *name, const mr_reader_options
     if (options != NULL)
         filled = *options;
     options_fill(&filled);
-    struct slot_name *parsed;
+    struct slot_name *parsed = NULL;
     status = name_parse_local(&parsed, name);
     if (status != MR_OK)
         return status;
@@ -445,7 +446,7 @@ int mr_reader_resume(mr_reader *reader)
 
 static bool name_is_present(const mr_reader *reader, const struct slot_name *name)
 {
-    struct slot_name *present;
+    struct slot_name *present = NULL;
     if (name_parse_local(&present, reader->display) != MR_OK)
         return false; /* no memory: then the rename finds the name taken, by ourselves */
     bool equal = name_equal(present, name);
@@ -494,7 +495,7 @@ int mr_reader_rename(mr_reader *reader, const char *name)
     int status = reader_usable(reader, "mr_reader_rename");
     if (status != MR_OK)
         return status;
-    struct slot_name *parsed;
+    struct slot_name *parsed = NULL;
     status = name_parse_local(&parsed, name);
     if (status != MR_OK)
         return status;
@@ -551,5 +552,6 @@ int mr_reader_close(mr_reader *reader, uint64_t *lost)
         count = reader_finish(reader);
     if (lost != NULL)
         *lost = count;
-    return count == 0 ? MR_OK : status_fail(MR_E_UNREAD, 0, "%llu unread messages were lost", (unsigned long long) count);
+    return count == 0 ? MR_OK
+                      : status_fail(MR_E_UNREAD, 0, "%llu unread messages were lost", (unsigned long long) count);
 }

@@ -102,12 +102,12 @@ uint64_t reader_finish(mr_reader *reader);
 int reader_check(const mr_reader *reader);
 
 /* reader_turn.c */
-void turn_start(mr_reader *reader);          /* the first arming */
-void turn_on_ready(void *context);           /* for slot_config */
-void turn_on_posted(operation *posted);      /* handler of `posted` */
+void turn_start(mr_reader *reader);     /* the first arming */
+void turn_on_ready(void *context);      /* for slot_config */
+void turn_on_posted(operation *posted); /* handler of `posted` */
 void turn_on_memory(struct pool_waiter *waiter, void *context);
-void turn_resume(mr_reader *reader);         /* with the lock held: a parked turn goes on, if nothing halts it */
-void turn_end(mr_reader *reader);            /* with the lock held, `closing` set: sees to it that TURN_ENDED comes */
+void turn_resume(mr_reader *reader); /* with the lock held: a parked turn goes on, if nothing halts it */
+void turn_end(mr_reader *reader);    /* with the lock held, `closing` set: sees to it that TURN_ENDED comes */
 
 /* reader_read.c */
 void read_on_memory(struct pool_waiter *waiter, void *context);

@@ -22,7 +22,7 @@
 
 struct reading {
     size_t size;
-    size_t *length;
+    size_t length; /* of the next message, with MR_OK and MR_E_SMALL */
     uint64_t deadline;
     unsigned late;
     struct pool_cache *cache;
@@ -101,7 +101,7 @@ static int read_next(mr_reader *reader, struct reading *reading)
         struct queue_node *node = queue_peek(&reader->queue);
         if (node != NULL) {
             struct slot_message *message = message_of_node(node);
-            *reading->length = message->public.length;
+            reading->length = message->public.length;
             if (message->public.length > reading->size)
                 return MR_E_SMALL;
             (void) queue_pop(&reader->queue);
@@ -130,7 +130,7 @@ static int read_fail(int status, const struct reading *reading)
 {
     if (status == MR_E_SMALL)
         return status_fail(status, 0, "the next message has %zu bytes, the buffer %zu; it stays in the slot",
-                           *reading->length, reading->size);
+                           reading->length, reading->size);
     return status == MR_E_SYSTEM ? status : status_fail_plain(status);
 }
 
@@ -143,7 +143,7 @@ int mr_reader_read(mr_reader *reader, void *buffer, size_t size, size_t *length,
         return status;
     if (reader->on_message != NULL)
         return status_fail_plain(MR_E_MODE);
-    struct reading reading = {.size = size, .length = length, .cache = process_cache_borrow()};
+    struct reading reading = {.size = size, .cache = process_cache_borrow()};
     mutex_lock(&reader->lock);
     reading.deadline = read_deadline(reader, timeout_ms);
     reader->inside++;
@@ -153,10 +153,13 @@ int mr_reader_read(mr_reader *reader, void *buffer, size_t size, size_t *length,
     if (--reader->inside == 0 && reader->closing)
         condition_broadcast(&reader->changed);
     mutex_unlock(&reader->lock); /* the reader may be gone now */
+    if (status == MR_OK || status == MR_E_SMALL)
+        *length = reading.length;
     if (status == MR_OK) {
         const mr_message *message = &reading.message->public;
         size_t copied = size - message->length < 2 ? size : message->length + 2;
-        memcpy(buffer, message->data, size == 0 ? 0 : copied); /* the two NUL bytes too, as far as there is room */
+        if (buffer != NULL)
+            memcpy(buffer, message->data, copied); /* the two NUL bytes too, as far as there is room */
         buffer_release(slot_message_buffer(reading.message), reading.cache);
     }
     process_cache_return(reading.cache);

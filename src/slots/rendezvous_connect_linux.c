@@ -45,8 +45,10 @@ static bool owner_trusted(const struct search *s, uint32_t uid)
 
 static int fail_owner(const struct search *s, const struct place *place, uint32_t uid)
 {
-    return status_fail(MR_E_OWNER, 0, "the slot %.300s in %.100s belongs to user %u, whom this writer does not trust; nothing "
-                       "was sent (reader_uid would trust)", s->name->display, place->path, (unsigned) uid);
+    return status_fail(MR_E_OWNER, 0,
+                       "the slot %.300s in %.100s belongs to user %u, whom this writer does not trust; nothing "
+                       "was sent (reader_uid would trust)",
+                       s->name->display, place->path, (unsigned) uid);
 }
 
 /* connect(2), waiting for room in the queue of connections until the deadline. 0 or the system's code; EAGAIN: no room. */
@@ -75,12 +77,14 @@ static int fail_connect(const struct search *s, int error, const struct stat *so
 {
     const char *name = s->name->display;
     if (error == EAGAIN)
-        return status_fail(MR_E_TIMEOUT, error, "the slot %.300s does not take connections: its queue of them stayed full",
-                           name);
+        return status_fail(MR_E_TIMEOUT, error,
+                           "the slot %.300s does not take connections: its queue of them stayed full", name);
     if (error != EACCES && error != EPERM)
-        return status_fail(status_of_errno(error), error, "the slot %.300s cannot be reached: %s", name, strerror(error));
+        return status_fail(status_of_errno(error), error, "the slot %.300s cannot be reached: %s", name,
+                           strerror(error));
     if ((socket_stat->st_mode & S_IWGRP) != 0)
-        return status_fail(MR_E_ACCESS, error, "only members of group %u, user %u and root may write to the slot %.300s",
+        return status_fail(MR_E_ACCESS, error,
+                           "only members of group %u, user %u and root may write to the slot %.300s",
                            (unsigned) socket_stat->st_gid, (unsigned) socket_stat->st_uid, name);
     return status_fail(MR_E_ACCESS, error, "only user %u and root may write to the slot %.300s",
                        (unsigned) socket_stat->st_uid, name);
@@ -222,9 +226,9 @@ int rendezvous_path(const struct slot_name *name, char *buffer, size_t size)
         if (owner_trusted(&s, seen.uid))
             break; /* the one that a writer would take */
     }
-    if (status == MR_OK && found == NULL)
+    if (status == MR_OK && found == NULL) {
         status = fail_no_slot(name, &places);
-    if (status == MR_OK) {
+    } else if (status == MR_OK) {
         size_t needed = strlen(found->path) + 1 + strlen(s.files.socket) + 1;
         if (needed > size)
             status = status_fail(MR_E_SMALL, 0, "the path needs %zu bytes", needed);
@@ -287,8 +291,8 @@ static int place_visit(const struct place *place, int (*visit)(const struct rend
             continue;
         struct slot_files files;
         slot_files_of(&files, &name);
-        struct rendezvous_entry entry = {&name, place->path, files.socket, seen.uid, seen.pid,
-                                         seen.readable ? &seen.view : NULL};
+        struct rendezvous_entry entry = {&name,    place->path, files.socket,
+                                         seen.uid, seen.pid,    seen.readable ? &seen.view : NULL};
         status = visit(&entry, context);
     }
     closedir(directory);

@@ -39,7 +39,7 @@
 struct rendezvous {
     struct slot_name name;
     struct slot_files files;
-    char *directory;       /* its path, for the end of the name */
+    char *directory; /* its path, for the end of the name */
     struct held_file lock;
     struct held_file page_file;
     struct statistics_page *page;
@@ -61,9 +61,10 @@ static int taken_check(const struct places *places, const struct slot_files *fil
         case LOOK_LIVE:
             return lock_held_by(name->display, seen.pid, place->path);
         case LOOK_OTHER:
-            return status_fail(MR_E_EXISTS, 0, "%.120s/%.220s is in use by process %u of user %u for another slot or by another "
-                               "version; use another name", place->path, files->page, (unsigned) seen.pid,
-                               (unsigned) seen.uid);
+            return status_fail(MR_E_EXISTS, 0,
+                               "%.120s/%.220s is in use by process %u of user %u for another slot or by another "
+                               "version; use another name",
+                               place->path, files->page, (unsigned) seen.pid, (unsigned) seen.uid);
         case LOOK_FAILED:
             return fail_look(seen.error);
         case LOOK_ABSENT:
@@ -80,8 +81,9 @@ static int fail_file(const struct place *place, const char *file, const char *wh
     struct stat s;
     if ((error == EPERM || error == EACCES) && fstatat(place->fd, file, &s, AT_SYMLINK_NOFOLLOW) == 0 &&
         s.st_uid != geteuid())
-        return status_fail(MR_E_ACCESS, error, "%.120s/%.220s belongs to user %u and cannot be %s; it has to be removed first",
-                           place->path, file, (unsigned) s.st_uid, what);
+        return status_fail(MR_E_ACCESS, error,
+                           "%.120s/%.220s belongs to user %u and cannot be %s; it has to be removed first", place->path,
+                           file, (unsigned) s.st_uid, what);
     return status_fail(status_of_errno(error), error, "%.120s/%.220s cannot be %s: %s", place->path, file, what,
                        strerror(error));
 }
@@ -132,8 +134,10 @@ static int socket_make(struct rendezvous *r, const struct place *place, const st
         return fail_file(place, file, "made");
     if (rule->mode == MR_ACCESS_GROUP && fchownat(place->fd, file, (uid_t) -1, rule->group, AT_SYMLINK_NOFOLLOW) != 0) {
         int error = errno;
-        return status_fail(status_of_errno(error), error, "the slot cannot be given to group %u: %s (its creator has to be a "
-                           "member)", (unsigned) rule->group, strerror(error));
+        return status_fail(status_of_errno(error), error,
+                           "the slot cannot be given to group %u: %s (its creator has to be a "
+                           "member)",
+                           (unsigned) rule->group, strerror(error));
     }
     if (fchmodat(place->fd, file, socket_mode(rule), 0) != 0 ||
         fstatat(place->fd, file, &r->socket_stat, AT_SYMLINK_NOFOLLOW) != 0)

@@ -30,10 +30,10 @@ struct slot_limits {
 /* A live slot, as rendezvous_visit shows it. */
 struct rendezvous_entry {
     const struct slot_name *name;
-    const char *directory; /* path of the slot directory */
-    const char *socket;    /* name of the plain lane's socket in it */
-    uint32_t uid;          /* owner of the page */
-    uint32_t pid;          /* holder of its lock; 0: in another pid namespace */
+    const char *directory;              /* path of the slot directory */
+    const char *socket;                 /* name of the plain lane's socket in it */
+    uint32_t uid;                       /* owner of the page */
+    uint32_t pid;                       /* holder of its lock; 0: in another pid namespace */
     const struct statistics_view *view; /* NULL: the page cannot be read (another version) */
 };
 

@@ -99,8 +99,7 @@ static const struct held_file *registry_find(const struct stat *stat)
 
 int met_file_open(struct met_file *file, int directory, const char *name, int flags)
 {
-    file->fd = -1;
-    file->held = false;
+    *file = (struct met_file){.fd = -1};
     int path = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (path < 0)
         return errno;
@@ -166,8 +165,8 @@ int lock_held_by(const char *display, uint32_t pid, const char *directory)
 {
     char path[64], command[64] = "";
     if (pid == 0)
-        return status_fail(MR_E_EXISTS, 0, "the slot %.300s is held by a process of another pid namespace (in %.100s)", display,
-                           directory);
+        return status_fail(MR_E_EXISTS, 0, "the slot %.300s is held by a process of another pid namespace (in %.100s)",
+                           display, directory);
     snprintf(path, sizeof path, "/proc/%u/comm", (unsigned) pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd >= 0) {
@@ -190,8 +189,10 @@ static int lock_refuse(const struct place *place, const char *name, const char *
 
 static int lock_foreign(const struct place *place, const char *name, uint32_t uid)
 {
-    return status_fail(MR_E_ACCESS, 0, "the name belongs to user %u here, who used it before: only that user or root can use "
-                       "it again, or remove %.120s/%.100s", (unsigned) uid, place->path, name);
+    return status_fail(MR_E_ACCESS, 0,
+                       "the name belongs to user %u here, who used it before: only that user or root can use "
+                       "it again, or remove %.120s/%.100s",
+                       (unsigned) uid, place->path, name);
 }
 
 /* Opens the lock file, or makes it. 0, EAGAIN (it changes under our eyes: again), or the system's code. */

@@ -42,7 +42,7 @@ enum look page_look(int directory, const char *page, struct seen_page *seen)
 }
 
 enum look name_look_held(int directory, const struct slot_files *files, const struct slot_name *name,
-                                struct seen_page *seen)
+                         struct seen_page *seen)
 {
     enum look look = page_look_held(directory, files->page, seen);
     if (look != LOOK_LIVE)
@@ -53,8 +53,7 @@ enum look name_look_held(int directory, const struct slot_files *files, const st
     return LOOK_LIVE;
 }
 
-enum look name_look(int directory, const struct slot_files *files, const struct slot_name *name,
-                           struct seen_page *seen)
+enum look name_look(int directory, const struct slot_files *files, const struct slot_name *name, struct seen_page *seen)
 {
     registry_enter();
     enum look look = name_look_held(directory, files, name, seen);
@@ -69,13 +68,15 @@ int fail_look(int error)
 
 int fail_not_local(const struct slot_name *name)
 {
-    return status_fail(MR_E_NAME, 0, "%.300s is not a slot of this machine; \\\\.\\mailslot\\name is, or just name", name->display);
+    return status_fail(MR_E_NAME, 0, "%.300s is not a slot of this machine; \\\\.\\mailslot\\name is, or just name",
+                       name->display);
 }
 
 void address_through(struct sockaddr_un *address, int fd, const char *file)
 {
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    _Static_assert(sizeof "/proc/self/fd/2147483647/" + PRIVATE_NAME_ROOM <= sizeof address->sun_path, "private names fit");
+    _Static_assert(sizeof "/proc/self/fd/2147483647/" + PRIVATE_NAME_ROOM <= sizeof address->sun_path,
+                   "private names fit");
     snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d%s%s", fd, file[0] != '\0' ? "/" : "", file);
 }
 

@@ -32,7 +32,8 @@ struct seen_page {
 enum look page_look(int directory, const char *page, struct seen_page *seen);
 
 /* Looks whether the slot `name` is live there. name_look_held: between registry_enter and registry_leave. */
-enum look name_look(int directory, const struct slot_files *files, const struct slot_name *name, struct seen_page *seen);
+enum look name_look(int directory, const struct slot_files *files, const struct slot_name *name,
+                    struct seen_page *seen);
 enum look name_look_held(int directory, const struct slot_files *files, const struct slot_name *name,
                          struct seen_page *seen);
 

@@ -24,6 +24,7 @@
 #include "queue/memory.h"
 #include "queue/status.h"
 #include "slots/rendezvous_linux.h"
+#include "slots/rendezvous_lock_linux.h"
 
 static struct {
     const char *machine;
@@ -160,6 +161,12 @@ static void machine_make(struct place *place)
     place_open(place, false);
 }
 
+/* Says nothing about the directory, only about this moment. */
+static bool error_passes(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
 static int place_add(struct places *places, enum place_kind kind, const char *format, const char *base)
 {
     char path[4096];
@@ -170,7 +177,9 @@ static int place_add(struct places *places, enum place_kind kind, const char *fo
     if (place->path == NULL)
         return status_fail(MR_E_MEMORY, 0, "no memory for the path of a slot directory");
     places->count++;
-    place_open(place, false);
+    if (place_open(place, false) != 0 && error_passes(place->error))
+        return status_fail(status_of_errno(place->error), place->error, "the slot directory %s cannot be opened: %s",
+                           place->path, place->why);
     return MR_OK;
 }
 
@@ -203,7 +212,7 @@ void places_close(struct places *places)
     places->count = 0;
 }
 
-int places_choose(struct places *places, struct place **out)
+int places_choose(struct places *places, struct place **chosen)
 {
     for (size_t i = 0; i < places->count; i++) {
         struct place *place = &places->list[i];
@@ -214,17 +223,18 @@ int places_choose(struct places *places, struct place **out)
                 machine_make(place);
         }
         if (place->fd >= 0 && faccessat(place->fd, ".", W_OK | X_OK, AT_EACCESS) == 0) {
-            *out = place;
+            *chosen = place;
             return MR_OK;
         }
         if (place->fd >= 0)
             snprintf(place->why, sizeof place->why, "it cannot be written to");
-        if (place->error == EMFILE || place->error == ENFILE)
-            return status_fail(MR_E_DESCRIPTORS, place->error, "no descriptor is left to open %s", place->path);
+        if (place->fd < 0 && error_passes(place->error))
+            return status_fail(status_of_errno(place->error), place->error,
+                               "the slot directory %s cannot be opened: %s", place->path, place->why);
     }
     const struct place *last = &places->list[places->count - 1];
-    return status_fail(MR_E_ACCESS, last->error, "no directory to create a slot in; the last one tried is %s: %s%s", last->path,
-                       last->why, last->kind == PLACE_GIVEN ? "" : " (MAILROOM_DIR can name another)");
+    return status_fail(MR_E_ACCESS, last->error, "no directory to create a slot in; the last one tried is %s: %s%s",
+                       last->path, last->why, last->kind == PLACE_GIVEN ? "" : " (MAILROOM_DIR can name another)");
 }
 
 const char *places_unseen(const struct places *places)

@@ -28,13 +28,14 @@ struct places {
     size_t count;
 };
 
-/* Opens what there is. MR_E_MEMORY only: a directory that is missing, or not to be trusted, is in the list with fd -1. */
+/* Opens what there is; a directory that is missing, or not to be trusted, is in the list with fd -1. MR_E_MEMORY,
+ * MR_E_DESCRIPTORS. */
 int places_open(struct places *places);
 void places_close(struct places *places);
 
 /* The place where this user creates slots: the first one that can be written to, made if need be.
  * MR_E_ACCESS with a sentence, MR_E_DESCRIPTORS, MR_E_SYSTEM. */
-int places_choose(struct places *places, struct place **place);
+int places_choose(struct places *places, struct place **chosen);
 
 /* Why a place was not looked into, for the sentence of a slot that was not found; NULL: all that exist were. */
 const char *places_unseen(const struct places *places);

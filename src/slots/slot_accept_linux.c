@@ -184,8 +184,7 @@ static struct connection *slot_admit(slot *s, int descriptor)
     bool rights_refused = false;
     struct access_peer peer;
     struct connection *c = NULL;
-    if (rendezvous_harden(descriptor, &rights_refused) != MR_OK ||
-        access_check(&s->rule, descriptor, &peer) != MR_OK) {
+    if (rendezvous_harden(descriptor, &rights_refused) != MR_OK || access_check(&s->rule, descriptor, &peer) != MR_OK) {
         count_add(&s->counts.refused_access, 1);
     } else {
         const struct uid_count *count = uid_find(s, peer.uid);
@@ -249,6 +248,5 @@ void slot_accept(slot *s, struct slot_budget *budget)
 void slot_accept_leftovers(slot *s)
 {
     struct connection *c;
-    while (slot_accept_one(s, false, &c) == ACCEPTED_ONE) {
-    }
+    while (slot_accept_one(s, false, &c) == ACCEPTED_ONE) {}
 }

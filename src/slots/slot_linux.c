@@ -30,10 +30,10 @@
 #include "queue/memory.h"
 #include "queue/status.h"
 
-#define HARVEST 64
+#define HARVEST        64
 #define SHARE_MESSAGES 16u
-#define SHARE_BYTES ((size_t) 64 * 1024)
-#define NANOSECONDS 1000000000u
+#define SHARE_BYTES    ((size_t) 64 * 1024)
+#define NANOSECONDS    1000000000u
 
 /* ---- beginning ---- */
 
@@ -443,7 +443,7 @@ void slot_publish(slot *s, const struct slot_figures *figures)
     statistics_page_publish(rendezvous_page(s->rendezvous), figures);
 }
 
-/* The parent's epoll sets, sockets and threads are shared objects: a child closes its descriptors and changes nothing. */
+/* The parent's epoll sets and sockets are shared objects: a child closes its descriptors and changes nothing. */
 static void slot_leave(slot *s)
 {
     for (struct connection *c = s->connections; c != NULL; c = c->next)

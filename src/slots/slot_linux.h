@@ -61,7 +61,7 @@ struct slot {
     struct lane_counts counts;
 
     /* slot_handle's and slot_signal's. */
-    int outer;    /* the epoll set for a foreign loop, -1 while nobody asked: contains `inner` (unless paused) and … */
+    int outer; /* the epoll set for a foreign loop, -1 while nobody asked: contains `inner` (unless paused) and … */
     int takeable; /* … an eventfd that is set while the reader's queue holds messages */
     bool takeable_set;
     bool paused;

@@ -28,9 +28,9 @@
 #include "queue/status.h"
 #include "slots/backend.h"
 
-#define PAGE_MAGIC "MRSLOT\r\n" /* the line end shows a file that was converted as text */
+#define PAGE_MAGIC   "MRSLOT\r\n" /* the line end shows a file that was converted as text */
 #define PAGE_VERSION 1u
-#define NAME_OFFSET 512u
+#define NAME_OFFSET  512u
 
 enum {
     FIGURES = 9,
@@ -106,7 +106,9 @@ int statistics_page_create(struct statistics_page **out, int fd, const char *dis
         status_fail(status, 0, "no memory for a slot's statistics page");
         goto fail;
     }
-    struct page_head head = {.version = PAGE_VERSION, .size = STATISTICS_PAGE_SIZE, .max_message = max_message,
+    struct page_head head = {.version = PAGE_VERSION,
+                             .size = STATISTICS_PAGE_SIZE,
+                             .max_message = max_message,
                              .name_length = (uint32_t) length};
     memcpy(head.magic, PAGE_MAGIC, sizeof head.magic);
     memcpy(image, &head, sizeof head);

@@ -213,7 +213,7 @@ class Result(unittest.TestResult):
         self.passed = self.failed = self.skipped_count = 0
 
     def _line(self, kind, test, detail=""):
-        name = test.id().split(".")[-1]
+        name = test.id().split(".", 2)[-1]
         print(f"[{kind}] {self.suite}::{name}{detail}", flush=True)
 
     def addSuccess(self, test):
@@ -233,6 +233,11 @@ class Result(unittest.TestResult):
     def addError(self, test, err):
         super().addError(test, err)
         self._broken(test, err)
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._broken(subtest, err)
 
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
@@ -256,6 +261,6 @@ def main(suite):
     tests.run(result)
     print(f"[====] Synthesis: Tested: {result.passed + result.failed} | Passing: {result.passed} | "
           f"Failing: {result.failed} | Crashing: 0", flush=True)
-    print(f"{suite}: {result.passed} of {result.testsRun} tests passed, {result.failed} failed, "
+    print(f"{suite}: {result.passed} of {result.passed + result.failed} tests passed, {result.failed} failed, "
           f"{result.skipped_count} skipped", flush=True)
     sys.exit(0 if result.failed == 0 and result.testsRun > 0 else 1)

@@ -1,8 +1,8 @@
-/* fixture_windows.c: the contract's tests on Windows: pairs are two ends of a named pipe in message mode, what is waited
- * for is an event.
+/* fixture_windows.c: the contract's tests on Windows: pairs are two ends of a named pipe in message mode, what is
+ * waited for is an event.
  *
- * A far end is the address of a struct far_side: where all instances of a pipe are taken when fixture_connect is called, a
- * thread of the far end waits for the next, as a client would. */
+ * A far end is the address of a struct far_side: where all instances of a pipe are taken when fixture_connect is
+ * called, a thread of the far end waits for the next, as a client would. */
 #include "fixture.h"
 
 #include <stdio.h>

@@ -216,6 +216,23 @@ TEST(contract, c13_an_earlier_deadline_overtakes_and_a_cancelled_one_holds_none_
     port_finish(p, NULL, NULL);
 }
 
+TEST(contract, c13_a_deadline_at_the_end_of_time_does_not_come)
+{
+    port *p = port_new();
+    operation never = operation_new(), nearly = operation_new(), soon = operation_new();
+    CHECK_EQ(port_set_deadline(p, &never, CLOCK_NEVER), STARTED_PENDING);
+    CHECK_EQ(port_set_deadline(p, &nearly, CLOCK_NEVER - 1), STARTED_PENDING);
+    packet_none(p);
+    CHECK_EQ(port_set_deadline(p, &soon, clock_now() + MILLISECOND), STARTED_PENDING);
+    CHECK(packet_next(p) == &soon);
+    CHECK_STATUS(soon.status, MR_OK);
+    packet_none(p);
+    CHECK_EQ(port_drain(p), 2);
+    CHECK_STATUS(never.status, MR_E_CANCELLED);
+    CHECK_STATUS(nearly.status, MR_E_CANCELLED);
+    port_close(p);
+}
+
 /* C14 and C15: several threads wait. A crew of threads takes packets and notes them; a packet's handler may block. */
 
 enum { CREW = 4 };

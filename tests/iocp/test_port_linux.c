@@ -339,6 +339,44 @@ TEST(port_linux, c18_a_duplicate_of_a_closed_handle_wakes_nobody)
     fixture_close(duplicate);
 }
 
+/* The linker puts this in the place of the system's, to play a kernel that does not have it. */
+int __real_epoll_pwait2(int set, struct epoll_event *events, int maximum, const struct timespec *timeout,
+                        const sigset_t *mask);
+int __wrap_epoll_pwait2(int set, struct epoll_event *events, int maximum, const struct timespec *timeout,
+                        const sigset_t *mask);
+
+static bool old_kernel;
+static unsigned old_kernel_asked;
+
+int __wrap_epoll_pwait2(int set, struct epoll_event *events, int maximum, const struct timespec *timeout,
+                        const sigset_t *mask)
+{
+    if (!old_kernel)
+        return __real_epoll_pwait2(set, events, maximum, timeout, mask);
+    old_kernel_asked++;
+    errno = ENOSYS;
+    return -1;
+}
+
+TEST(port_linux, without_epoll_pwait2_waits_end_in_time_and_not_before)
+{
+    old_kernel = true;
+    port *p = port_new();
+    for (uint64_t delay = 1; delay < 10 * MILLISECOND; delay += 900001) {
+        uint64_t deadline = clock_now() + delay;
+        operation *out;
+        CHECK_STATUS(port_wait(p, &out, deadline), MR_E_TIMEOUT);
+        CHECK(clock_now() >= deadline);
+        operation o = operation_new();
+        deadline = clock_now() + delay;
+        CHECK_EQ(port_set_deadline(p, &o, deadline), STARTED_PENDING);
+        CHECK(packet_next(p) == &o);
+        CHECK(clock_now() >= deadline);
+    }
+    CHECK_EQ(old_kernel_asked, 1); /* and never again */
+    port_finish(p, NULL, NULL);
+}
+
 /* What the pool costs */
 
 static atomic_uint chain_left;

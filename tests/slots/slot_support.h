@@ -36,10 +36,10 @@ int plain_connect(const char *name);
 struct sockaddr_un plain_address(const char *name);
 int plain_dial(const struct sockaddr_un *address);
 
-void plain_send(int socket, const void *data, size_t length);
-void plain_text(int socket, const char *text);
+void plain_send(int client, const void *data, size_t length);
+void plain_text(int client, const char *text);
 /* Waits until the other end has gone. */
-void plain_await_end(int socket);
+void plain_await_end(int client);
 
 /* Runs `body` in a forked child, which exits 0 when it returns. */
 pid_t slots_fork(void (*body)(void *argument), void *argument);

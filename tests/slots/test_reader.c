@@ -1,8 +1,10 @@
 /* test_reader.c: opening a reader, its name, its second name, and what is seen of it. */
 #include "slot_support.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -141,8 +143,8 @@ TEST(names, rename_to_a_taken_or_illegal_name_leaves_everything_as_it_was)
     slots_close(other);
 }
 
-/* The article's scenario: a reader that is opened again under another name gave every second message as garbage. Here each
- * round sends to the present name (sometimes before the rename, sometimes after) and every byte is compared. */
+/* The article's scenario: a reader that is opened again under another name gave every second message as garbage. Here
+ * each round sends to the present name (sometimes before the rename, sometimes after) and every byte is compared. */
 TEST(names, rename_the_seeds_scenario_a_thousand_rounds_no_garbled_stale_or_lost_message)
 {
     slots_begin();
@@ -349,4 +351,58 @@ TEST(reader, statistics_and_memory_figures_need_their_size)
     mr_reader_statistics statistics = {.size = 1};
     CHECK_STATUS(mr_reader_get_statistics(reader, &statistics), MR_E_ARGUMENT);
     slots_close(reader);
+}
+
+struct stranger {
+    struct sockaddr_un address;
+    int result; /* 0: taken, 1: closed by the slot */
+};
+
+/* Another user, who finds the way to the socket as before. */
+static void knock(void *argument)
+{
+    const struct stranger *stranger = argument;
+    if (seteuid(12345) != 0)
+        _exit(1);
+    setfsuid(0);
+    int client = plain_dial(&stranger->address);
+    if (client < 0)
+        _exit(2);
+    (void) send(client, "let me in", 9, MSG_NOSIGNAL);
+    struct pollfd end = {.fd = client, .events = POLLRDHUP};
+    if (stranger->result == 1 && poll(&end, 1, -1) != 1)
+        _exit(3);
+}
+
+TEST(reader, access_rule_is_enforced_at_accept_and_refusals_are_counted)
+{
+    if (getuid() != 0)
+        TEST_SKIP("needs root, to be two users");
+    slots_begin();
+    static const uint32_t listed[] = {777, 12345};
+    static const uint32_t unlisted[] = {777};
+    mr_reader_options options = MR_READER_OPTIONS_INIT;
+    options.access = MR_ACCESS_LIST;
+    options.access_uids = listed;
+    options.access_uid_count = 2;
+    mr_reader *open = slots_reader("listed", &options);
+    options.access_uids = unlisted;
+    options.access_uid_count = 1;
+    mr_reader *closed = slots_reader("unlisted", &options);
+    struct stranger stranger = {.address = plain_address("listed"), .result = 0};
+    slots_join(slots_fork(knock, &stranger));
+    slots_expect(open, "let me in");
+    CHECK_EQ(slots_statistics(open).refused_access, 0);
+
+    stranger = (struct stranger){.address = plain_address("unlisted"), .result = 1};
+    pid_t child = slots_fork(knock, &stranger);
+    char buffer[16];
+    size_t length;
+    while (slots_statistics(closed).refused_access == 0)
+        CHECK_STATUS(mr_reader_read(closed, buffer, sizeof buffer, &length, 5), MR_E_TIMEOUT);
+    slots_join(child);
+    CHECK_EQ(slots_statistics(closed).messages, 0);
+    CHECK_EQ(slots_statistics(closed).connections, 0);
+    slots_close(open);
+    slots_close(closed);
 }

@@ -1,5 +1,5 @@
-/* test_reader_read.c: the rows "Messages" and "Reading" of what a mailslot does, for a reader that is read by calls, fed
- * by plain clients. */
+/* test_reader_read.c: the rows "Messages" and "Reading" of what a mailslot does, for a reader that is read by calls,
+ * fed by plain clients. */
 #include "slot_support.h"
 
 #include <poll.h>
@@ -171,7 +171,8 @@ TEST(messages, sizes_up_to_the_lanes_largest_arrive_whole_and_right_sized)
     static unsigned char buffer[sizeof data + 2];
     for (size_t i = 0; i < sizeof data; i++)
         data[i] = (unsigned char) (i * 7 + i / 256);
-    static const size_t sizes[] = {1, 255, 256, 257, 4096, 1, 65536, 100000, 3, 256 * 1024, 256 * 1024 - 1, 0, 384, 385};
+    static const size_t sizes[] = {1, 255, 256, 257, 4096, 1, 65536, 100000, 3, 256 * 1024, 256 * 1024 - 1,
+                                   0, 384, 385};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         plain_send(client, data, sizes[i]);
         size_t length = 0;

@@ -18,11 +18,11 @@ struct box {
     struct counter closed;
     uint64_t lost;
     _Atomic int inside;
-    sem_t gate;    /* posted once for each callback that may go on */
+    sem_t gate; /* posted once for each callback that may go on */
     bool gated;
-    bool ordered;  /* messages are numbers from 0 */
+    bool ordered; /* messages are numbers from 0 */
     const mr_message *kept[4096];
-    size_t keep;   /* retain so many */
+    size_t keep; /* retain so many */
     size_t kept_count;
     mr_reader *close_inside;
     int close_status;
@@ -50,8 +50,7 @@ static void box_message(mr_reader *reader, const mr_message *message, void *cont
     if (box->kept_count < box->keep)
         box->kept[box->kept_count++] = mr_message_retain(message);
     if (box->gated) {
-        while (sem_wait(&box->gate) != 0) {
-        }
+        while (sem_wait(&box->gate) != 0) {}
     }
     if (box->close_inside != NULL) {
         uint64_t lost = 77;

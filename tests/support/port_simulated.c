@@ -40,8 +40,10 @@ struct message {
     char data[];
 };
 
+enum object_type { OBJECT_CHANNEL, OBJECT_LISTENER, OBJECT_EVENT };
+
 struct object {
-    enum { OBJECT_CHANNEL, OBJECT_LISTENER, OBJECT_EVENT } type;
+    enum object_type type;
     struct message *first, **last; /* what waits to be received here */
     size_t bytes;
     os_handle peer; /* HANDLE_NONE: it has gone */
@@ -216,7 +218,7 @@ static void results_fill(operation *o, int status, int64_t os_error, size_t byte
 
 /* Objects */
 
-static os_handle object_new(int type)
+static os_handle object_new(enum object_type type)
 {
     struct object *object = calloc(1, sizeof *object);
     if (object == NULL || handles_used == HANDLES)

@@ -24,7 +24,8 @@ struct test_result {
  * most the given seconds. Afterwards nothing that the test has started is alive. */
 struct test_result test_process_run(const char *test, unsigned seconds);
 
-/* Linux, both runners: from now on what a test leaves running becomes a child of the runner, and is ended. */
+/* Linux, both runners: from now on what a test leaves running becomes a child of this process; it is
+ * ended and reaped by the second call. */
 void test_stragglers_adopt(void);
 void test_stragglers_end(void);
 

@@ -1,0 +1,36 @@
+/* hostile_support.h: what a plain client can do to a slot, and what it must not achieve.
+ *
+ * In each attack forked children do their worst in a loop. Meanwhile another process sends 10,000 numbered messages: all of
+ * them must arrive, in order, exactly once, while the attackers are still at it. Then these are killed, and the slot's
+ * connections, the process's descriptors and the pool's memory must be back where they were. */
+#ifndef TEST_SLOTS_HOSTILE_SUPPORT_H
+#define TEST_SLOTS_HOSTILE_SUPPORT_H
+
+#include <stdatomic.h>
+
+#include "slot_support.h"
+
+/* Shared with the children. */
+struct shared {
+    struct sockaddr_un address;
+    _Atomic uint64_t rounds;  /* how often the attack was carried out */
+    _Atomic uint64_t refused; /* how often the system or the slot refused it */
+};
+extern struct shared *shared;
+
+/* Runs the attack in `attackers` processes (at most 8), each of which calls round_done after each round; returns the
+ * reader's final counts. With a quota (connections per user) everyone may write. */
+mr_reader_statistics attack(void (*body)(void *), int attackers, uint32_t quota);
+
+/* How many messages came that were not the good writer's. */
+uint64_t attack_others(void);
+
+/* For attackers, which do not CHECK: their failures are the point. */
+void round_done(void);
+void round_refused(void);
+/* Connects; -1 only where the child has no descriptor left. */
+int dial(void);
+/* A child of an attacker that does not outlive it. */
+pid_t fork_bound(void);
+
+#endif
