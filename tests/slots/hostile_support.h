@@ -8,7 +8,7 @@
 
 #include <stdatomic.h>
 
-#include "slot_support.h"
+#include "slot_support_linux.h"
 
 /* Shared with the children. */
 struct shared {

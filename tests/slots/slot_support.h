@@ -1,13 +1,11 @@
-/* slot_support.h: what the tests of slots share: a slot directory of their own, plain clients made of nothing but a
- * socket, and waiting for events. Every function ends the test where it fails, unless it says otherwise. */
+/* slot_support.h: what the tests of slots share on every platform: a slot directory of their own, plain clients made of
+ * nothing but the system's calls (Linux: a socket; Windows: a file handle), and waiting for events. Every function ends the test where it fails, unless it says otherwise. */
 #ifndef TEST_SLOTS_SLOT_SUPPORT_H
 #define TEST_SLOTS_SLOT_SUPPORT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
-#include <sys/un.h>
 
 #include <mailroom/mailroom.h>
 
@@ -30,26 +28,18 @@ void slots_expect(mr_reader *reader, const char *text);
 
 mr_reader_statistics slots_statistics(mr_reader *reader);
 
-/* A plain client: a connected SOCK_SEQPACKET socket. */
+/* A plain client, by a number. */
 int plain_connect(const char *name);
-/* The same for forked children, which must not call the library: the address first, then the socket; -1 and errno. */
-struct sockaddr_un plain_address(const char *name);
-int plain_dial(const struct sockaddr_un *address);
-
+void plain_close(int client);
 void plain_send(int client, const void *data, size_t length);
 void plain_text(int client, const char *text);
+/* Has the slot that it is connected to gone? True also under Wine, which does not tell writers. */
+bool plain_gone(int client);
 /* Waits until the other end has gone. */
 void plain_await_end(int client);
 
-/* Runs `body` in a forked child, which exits 0 when it returns. */
-pid_t slots_fork(void (*body)(void *argument), void *argument);
-/* Waits for a child; it must have exited 0. */
-void slots_join(pid_t child);
-
-/* How many descriptors this process has open. */
+/* How many descriptors (handles) this process has open. */
 size_t slots_descriptors(void);
-/* Waits until it has no more than so many: closing happens on other threads too. */
-void slots_await_descriptors(size_t most);
 
 /* A number that threads wait for. */
 struct counter {

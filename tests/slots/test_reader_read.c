@@ -1,13 +1,10 @@
 /* test_reader_read.c: the rows "Messages" and "Reading" of what a mailslot does, for a reader that is read by calls,
  * fed by plain clients. */
 #include "slot_support.h"
+#include "test_nap.h"
 
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 TEST(messages, unit_one_write_is_one_message_one_read_returns_exactly_one)
 {
@@ -18,7 +15,7 @@ TEST(messages, unit_one_write_is_one_message_one_read_returns_exactly_one)
     plain_text(client, "three and four");
     slots_expect(reader, "one");
     slots_expect(reader, "three and four");
-    close(client);
+    plain_close(client);
     slots_close(reader);
 }
 
@@ -50,7 +47,7 @@ TEST(messages, order_is_first_in_first_out_per_writer_with_sequence_numbers)
         }
     }
     for (int i = 0; i < writers; i++)
-        close(clients[i]);
+        plain_close(clients[i]);
     slots_close(reader);
 }
 
@@ -74,7 +71,7 @@ TEST(messages, zero_length_is_a_message_with_next_size_0_and_reads_as_success)
     plain_send(client, "", 0);
     CHECK_STATUS(mr_reader_read(reader, NULL, 0, &length, MR_FOREVER), MR_OK);
     CHECK_EQ(length, 0);
-    close(client);
+    plain_close(client);
     slots_close(reader);
 }
 
@@ -97,7 +94,7 @@ TEST(messages, text_is_followed_by_two_nul_bytes_that_are_not_counted)
         CHECK_MEM(buffer, "hello", 5);
         CHECK_MEM(buffer + 5, rows[i].after, 3);
     }
-    close(client);
+    plain_close(client);
     slots_close(reader);
 }
 
@@ -126,7 +123,7 @@ TEST(messages, maximum_larger_ones_are_dropped_counted_and_the_connection_is_kep
     mr_reader_information information;
     CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
     CHECK_EQ(information.max_message, 100);
-    close(client);
+    plain_close(client);
     slots_close(reader);
 }
 
@@ -156,60 +153,8 @@ TEST(messages, small_buffer_tells_the_needed_size_and_the_message_stays)
     CHECK_STATUS(mr_reader_read(reader, NULL, 0, &length, MR_FOREVER), MR_E_SMALL);
     slots_expect(reader, "ten bytes!");
     CHECK_EQ(slots_statistics(reader).delivered, 1);
-    close(client);
+    plain_close(client);
     slots_close(reader);
-}
-
-TEST(messages, sizes_up_to_the_lanes_largest_arrive_whole_and_right_sized)
-{
-    slots_begin();
-    mr_reader *reader = slots_reader("sizes", NULL);
-    int client = plain_connect("sizes");
-    int room = 512 * 1024;
-    CHECK_EQ(setsockopt(client, SOL_SOCKET, SO_SNDBUF, &room, sizeof room), 0);
-    static unsigned char data[256 * 1024 + 1];
-    static unsigned char buffer[sizeof data + 2];
-    for (size_t i = 0; i < sizeof data; i++)
-        data[i] = (unsigned char) (i * 7 + i / 256);
-    static const size_t sizes[] = {1, 255, 256, 257, 4096, 1, 65536, 100000, 3, 256 * 1024, 256 * 1024 - 1,
-                                   0, 384, 385};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        plain_send(client, data, sizes[i]);
-        size_t length = 0;
-        CHECK_STATUS(mr_reader_read(reader, buffer, sizeof buffer, &length, MR_FOREVER), MR_OK);
-        CHECK_EQ(length, sizes[i]);
-        CHECK_MEM(buffer, data, length);
-    }
-    plain_send(client, data, 256 * 1024 + 1);
-    plain_text(client, "the one before was too large");
-    slots_expect(reader, "the one before was too large");
-    CHECK_EQ(slots_statistics(reader).dropped_too_big, 1);
-    close(client);
-    slots_close(reader);
-}
-
-TEST(messages, unread_when_the_reader_closes_are_counted_also_those_still_in_the_sockets)
-{
-    slots_begin();
-    mr_reader_options options = MR_READER_OPTIONS_INIT;
-    options.queue_messages = 3;
-    mr_reader *reader = slots_reader("unread", &options);
-    int first = plain_connect("unread");
-    for (int i = 0; i < 5; i++)
-        plain_text(first, "waits");
-    mr_reader_information information;
-    CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
-    CHECK_EQ(information.count, 3);
-    int second = plain_connect("unread"); /* not accepted yet */
-    plain_text(second, "waits too");
-    plain_send(second, "", 0);
-    uint64_t lost = 0;
-    CHECK_STATUS(mr_reader_close(reader, &lost), MR_E_UNREAD);
-    CHECK_EQ(lost, 7);
-    plain_await_end(first);
-    plain_await_end(second);
-    close(first);
-    close(second);
 }
 
 TEST(messages, what_a_sender_left_behind_is_delivered_before_its_connection_goes)
@@ -219,7 +164,7 @@ TEST(messages, what_a_sender_left_behind_is_delivered_before_its_connection_goes
     int client = plain_connect("left");
     plain_text(client, "last words");
     plain_send(client, "", 0);
-    close(client);
+    plain_close(client);
     slots_expect(reader, "last words");
     slots_expect(reader, "");
     mr_reader_information information;
@@ -290,7 +235,7 @@ TEST(reading, info_counts_and_measures_and_never_consumes)
     CHECK_EQ(information.count, 1);
     CHECK_EQ(information.next_size, 7);
     slots_expect(reader, "seven77");
-    close(client);
+    plain_close(client);
     slots_close(reader);
 }
 
@@ -332,7 +277,7 @@ TEST(reading, interrupting_stop_wakes_every_blocked_read_and_restart_lets_them_r
     for (int round = 0; round < rounds; round++) {
         blocked_start(blocked, threads, reader, &begun);
         if (round % 2)
-            usleep(1000); /* now and then all of them are blocked for sure */
+            test_nap(1000 * UINT64_C(1000)); /* now and then all of them are blocked for sure */
         CHECK_STATUS(mr_reader_stop(reader), MR_OK);
         for (int i = 0; i < threads; i++) {
             thread_join(blocked[i].thread);
@@ -348,7 +293,7 @@ TEST(reading, interrupting_stop_wakes_every_blocked_read_and_restart_lets_them_r
     CHECK_STATUS(mr_reader_read(reader, buffer, sizeof buffer, &length, MR_FOREVER), MR_E_STOPPED);
     CHECK_STATUS(mr_reader_restart(reader), MR_OK);
     slots_expect(reader, "kept");
-    close(client);
+    plain_close(client);
     slots_close(reader);
 }
 
@@ -359,7 +304,7 @@ TEST(reading, close_wakes_blocked_reads)
     struct blocked blocked[3];
     struct counter begun;
     blocked_start(blocked, 3, reader, &begun);
-    usleep(5000);
+    test_nap(5000 * UINT64_C(1000));
     slots_close(reader);
     for (int i = 0; i < 3; i++) {
         thread_join(blocked[i].thread);
@@ -389,7 +334,7 @@ TEST(reading, several_threads_each_message_goes_to_one_of_them)
         }
         CHECK_EQ(seen, 0xff);
     }
-    close(client);
+    plain_close(client);
     slots_close(reader);
 }
 
@@ -416,32 +361,7 @@ TEST(reading, pause_takes_nothing_further_and_resume_goes_on)
     thread_join(blocked[0].thread);
     CHECK_STATUS(blocked[0].status, MR_OK);
     CHECK_STR(blocked[0].text, "with the writer");
-    close(client);
-    slots_close(reader);
-}
-
-TEST(reading, bound_of_the_queue_stops_the_taking_and_the_pressure_reaches_the_writer)
-{
-    slots_begin();
-    mr_reader_options options = MR_READER_OPTIONS_INIT;
-    options.queue_messages = 10;
-    mr_reader *reader = slots_reader("bound", &options);
-    int client = plain_connect("bound");
-    unsigned sent = 0;
-    while (send(client, &sent, sizeof sent, MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof sent)
-        sent++;
-    mr_reader_information information;
-    CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
-    CHECK_EQ(information.count, 10);
-    CHECK_EQ(slots_statistics(reader).waiting_peak, 10);
-    for (unsigned i = 0; i < sent; i++) {
-        unsigned message = 0;
-        size_t length;
-        CHECK_STATUS(mr_reader_read(reader, &message, sizeof message, &length, MR_FOREVER), MR_OK);
-        CHECK_EQ(message, i);
-    }
-    CHECK_EQ(slots_statistics(reader).waiting_peak, 10);
-    close(client);
+    plain_close(client);
     slots_close(reader);
 }
 
@@ -462,103 +382,8 @@ TEST(reading, bound_in_bytes_takes_one_larger_message_when_nothing_waits)
     size_t length;
     CHECK_STATUS(mr_reader_read(reader, data, sizeof data, &length, MR_FOREVER), MR_OK);
     slots_expect(reader, "small");
-    close(client);
+    plain_close(client);
     slots_close(reader);
 }
 
 /* ---- a foreign loop ---- */
-
-static bool readable(intptr_t descriptor, int timeout)
-{
-    struct pollfd wait = {.fd = (int) descriptor, .events = POLLIN};
-    int count = poll(&wait, 1, timeout);
-    CHECK(count >= 0);
-    return count > 0;
-}
-
-TEST(reading, foreign_loop_polls_readable_exactly_while_something_can_be_read)
-{
-    slots_begin();
-    mr_reader *reader = slots_reader("loop", NULL);
-    intptr_t descriptor = -1;
-    CHECK_STATUS(mr_reader_fd(reader, &descriptor), MR_OK);
-    CHECK(!readable(descriptor, 0));
-    int client = plain_connect("loop");
-    plain_text(client, "one");
-    plain_text(client, "two");
-    CHECK(readable(descriptor, -1));
-    CHECK(readable(descriptor, 0)); /* level-triggered */
-    slots_expect(reader, "one");
-    CHECK(readable(descriptor, 0)); /* "two" waits in the queue now, not in the socket */
-    slots_expect(reader, "two");
-    char buffer[8];
-    size_t length;
-    CHECK_STATUS(mr_reader_read(reader, buffer, sizeof buffer, &length, 0), MR_E_TIMEOUT);
-    CHECK(!readable(descriptor, 0));
-
-    CHECK_STATUS(mr_reader_pause(reader), MR_OK);
-    plain_text(client, "later");
-    CHECK(!readable(descriptor, 20));
-    CHECK_STATUS(mr_reader_resume(reader), MR_OK);
-    CHECK(readable(descriptor, -1));
-    slots_expect(reader, "later");
-    close(client);
-    slots_close(reader);
-}
-
-TEST(reading, foreign_loop_asked_for_late_knows_what_is_in_the_queue)
-{
-    slots_begin();
-    mr_reader *reader = slots_reader("late", NULL);
-    int client = plain_connect("late");
-    plain_text(client, "queued");
-    mr_reader_information information;
-    CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
-    CHECK_EQ(information.count, 1);
-    intptr_t descriptor = -1;
-    CHECK_STATUS(mr_reader_fd(reader, &descriptor), MR_OK);
-    CHECK(readable(descriptor, 0));
-    slots_expect(reader, "queued");
-    close(client);
-    slots_close(reader);
-}
-
-TEST(reading, foreign_loop_of_epoll_serves_three_readers_by_itself)
-{
-    slots_begin();
-    mr_reader *readers[3];
-    static const char *const names[3] = {"loop a", "loop b", "loop c"};
-    int loop = epoll_create1(EPOLL_CLOEXEC);
-    CHECK(loop >= 0);
-    int clients[3];
-    for (uint32_t i = 0; i < 3; i++) {
-        readers[i] = slots_reader(names[i], NULL);
-        clients[i] = plain_connect(names[i]);
-        intptr_t descriptor;
-        CHECK_STATUS(mr_reader_fd(readers[i], &descriptor), MR_OK);
-        struct epoll_event event = {.events = EPOLLIN, .data.u32 = i};
-        CHECK_EQ(epoll_ctl(loop, EPOLL_CTL_ADD, (int) descriptor, &event), 0);
-    }
-    unsigned got[3] = {0};
-    for (unsigned sent = 0; got[0] + got[1] + got[2] < 3000;) {
-        for (unsigned burst = 0; burst < 30 && sent < 1000; burst++, sent++) {
-            for (int i = 0; i < 3; i++)
-                plain_send(clients[i], &sent, sizeof sent);
-        }
-        struct epoll_event event;
-        CHECK_EQ(epoll_wait(loop, &event, 1, -1), 1);
-        unsigned message = 0;
-        size_t length;
-        int status;
-        while ((status = mr_reader_read(readers[event.data.u32], &message, sizeof message, &length, 0)) == MR_OK) {
-            CHECK_EQ(message, got[event.data.u32]);
-            got[event.data.u32]++;
-        }
-        CHECK_STATUS(status, MR_E_TIMEOUT);
-    }
-    for (int i = 0; i < 3; i++) {
-        close(clients[i]);
-        slots_close(readers[i]);
-    }
-    close(loop);
-}

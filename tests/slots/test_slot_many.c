@@ -1,5 +1,5 @@
 /* test_slot_many.c: many slots, many connections, no descriptors left, and nothing to do. */
-#include "slot_support.h"
+#include "slot_support_linux.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -9,12 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "../queue/random.h"
 #include "link_fake.h"
 #include "queue/thread.h"
 #include "test.h"
+#include "test_nap.h"
 
 enum { ACTORS = 4, OPERATIONS = 1500, LEVELS = 3 };
 
@@ -141,7 +141,7 @@ static void weather_run(void *argument)
             fake_drain(slot, (size_t) random_below(&model->random, 200));
             break;
         }
-        nanosleep(&(struct timespec){.tv_nsec = (long) random_below(&model->random, 300000)}, NULL);
+        test_nap(random_below(&model->random, 300000));
     }
     for (uint32_t slot = 0; slot < 2; slot++) {
         fake_connect_result(slot, MR_OK);

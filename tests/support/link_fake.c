@@ -4,10 +4,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "slots/backend.h"
 #include "test.h"
+#include "test_nap.h"
 
 struct fake_slot {
     bool live;
@@ -208,7 +208,7 @@ int link_send(slot_link *l, const void *data, size_t length, uint32_t priority)
     uint64_t time = world.send_time;
     mutex_unlock(&world.lock);
     if (time > 0)
-        nanosleep(&(struct timespec){.tv_nsec = (long) time}, NULL);
+        test_nap(time);
     mutex_lock(&world.lock);
     int status = send_locked(l, data, length, priority);
     mutex_unlock(&world.lock);
