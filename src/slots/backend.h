@@ -164,7 +164,7 @@ int link_rename(slot_link *l, const struct slot_name *name);
 /* Is this its name already? Any thread, but during link_rename. */
 bool link_is_named(const slot_link *l, const struct slot_name *name);
 
-/* The largest message that the slot and the lane take, in bytes; 0 while it is not known (not connected). */
+/* The largest message that the slot and the lane take, in bytes; 0 while it is not known. */
 size_t link_max_message(const slot_link *l);
 
 /* Hands the whole message over, or nothing of it; never blocks. MR_OK; MR_E_FULL: no room now (link_wait, link_watch);

@@ -43,7 +43,7 @@ struct slot_link {
     bool alone[MR_LEVELS_MAX];      /* L4: no companion there, and none is looked for again */
     uint32_t levels;
     uint64_t connected_at;
-    size_t max_message; /* 0: not connected */
+    size_t max_message; /* of the way there; the slot's own bound is not told */
     DWORD patience_ms;
     uint32_t timeout_ms;
     uint64_t pause_ns;  /* L3 */
@@ -70,11 +70,27 @@ static void names_forget(slot_link *l)
     l->name = NULL;
 }
 
+/* Is it a name of many machines, as far as this one knows: all, or its own domain? What the system knows beyond that it
+ * says when it is written to. */
+static bool is_broadcast(const struct slot_name *name)
+{
+    if (name->kind != SLOT_NAME_HOST)
+        return name->kind == SLOT_NAME_ALL;
+    wchar_t *server = wide_from_utf8(name->server);
+    wchar_t domain[256];
+    DWORD units = GetEnvironmentVariableW(L"USERDOMAIN", domain, sizeof domain / sizeof domain[0]);
+    bool own = server != NULL && units > 0 && units < sizeof domain / sizeof domain[0] &&
+               CompareStringOrdinal(server, -1, domain, -1, TRUE) == CSTR_EQUAL;
+    memory_free(server);
+    return own;
+}
+
 static void name_adopt(slot_link *l, struct slot_name *name)
 {
     names_forget(l);
     l->name = name;
     l->patience_ms = name->kind == SLOT_NAME_LOCAL ? 0 : l->timeout_ms;
+    l->max_message = is_broadcast(name) ? BROADCAST_MAX : UINT32_MAX;
 }
 
 int link_open(slot_link **out, const struct link_config *config)
@@ -165,7 +181,6 @@ int link_connect(slot_link *l, uint64_t deadline)
     if (l->handle[0] == INVALID_HANDLE_VALUE)
         return error_explain(l, error);
     l->connected_at = clock_now();
-    l->max_message = l->name->kind == SLOT_NAME_ALL ? BROADCAST_MAX : UINT32_MAX;
     l->pause_ns = 0;
     memset(l->alone, 0, sizeof l->alone);
     return MR_OK;
@@ -183,7 +198,6 @@ void link_disconnect(slot_link *l)
             CloseHandle(l->handle[level]);
         l->handle[level] = INVALID_HANDLE_VALUE;
     }
-    l->max_message = 0;
     l->pause_ns = 0;
 }
 
@@ -253,18 +267,6 @@ static int send_failed(slot_link *l, size_t length, DWORD error)
     }
 }
 
-/* Is the name one for many machines, as far as this one knows? Other domains than its own it does not. */
-static bool is_own_domain(const slot_link *l)
-{
-    wchar_t *server = wide_from_utf8(l->name->server);
-    wchar_t domain[256];
-    DWORD units = GetEnvironmentVariableW(L"USERDOMAIN", domain, sizeof domain / sizeof domain[0]);
-    bool own = server != NULL && units > 0 && units < sizeof domain / sizeof domain[0] &&
-               CompareStringOrdinal(server, -1, domain, -1, TRUE) == CSTR_EQUAL;
-    memory_free(server);
-    return own;
-}
-
 /* L1 */
 static DWORD write_await(slot_link *l, HANDLE handle, OVERLAPPED *overlapped)
 {
@@ -279,8 +281,6 @@ int link_send(slot_link *l, const void *data, size_t length, uint32_t priority)
     if (l->handle[0] == INVALID_HANDLE_VALUE)
         return MR_E_GONE;
     if (length > l->max_message)
-        return too_big(l, length);
-    if (l->name->kind == SLOT_NAME_HOST && length > BROADCAST_MAX && is_own_domain(l))
         return too_big(l, length);
     HANDLE handle = handle_for(l, priority < l->levels ? priority : l->levels - 1);
     OVERLAPPED overlapped = {.hEvent = (HANDLE) ((ULONG_PTR) l->written | 1)}; /* L2 */

@@ -15,6 +15,8 @@
  *         is found out once, on a mailslot of a name of our own, so that the slot itself is created once.
  * L6      After a failure of the system's a pause of 1 ms, doubled up to 1 s: a read that fails at once is not repeated at
  *         once.
+ * L7      The event is the slot's, for all lanes: GetOverlappedResult, told to wait, would take another lane's completion for
+ *         this one's. The result is stored before the event is set, so after a reset and another look the wait is for it.
  */
 #include "slots/mailslot_windows.h"
 
@@ -256,10 +258,14 @@ void lane_cancel(struct lane *lane)
         port_cancel(lane->slot->port, &lane->operation);
         return;
     }
-    DWORD bytes = 0;
     (void) CancelIoEx(lane->handle, &lane->overlapped); /* an error: it has completed */
-    BOOL done = GetOverlappedResult(lane->handle, &lane->overlapped, &bytes, TRUE);
-    result_set(lane, done ? ERROR_SUCCESS : GetLastError(), bytes);
+    lane_poll(lane);
+    while (lane->state == LANE_PENDING) { /* L7 */
+        ResetEvent(lane->slot->arrived);
+        lane_poll(lane);
+        if (lane->state == LANE_PENDING)
+            (void) WaitForSingleObject(lane->slot->arrived, INFINITE);
+    }
 }
 
 static void lane_release(struct lane *lane, struct pool_cache *cache)

@@ -108,6 +108,35 @@ int slot_open(slot **out, const struct slot_config *config)
     return MR_OK;
 }
 
+/* ---- all lanes together; with the lock held ---- */
+
+static void lanes_cancel(slot *s)
+{
+    for (unsigned level = 0; level < s->levels; level++)
+        lane_cancel(s->lane[level]);
+}
+
+/* Is there anything but reads under way? */
+static bool lanes_ready(slot *s)
+{
+    bool ready = s->kept_first != NULL;
+    for (unsigned level = 0; level < s->levels; level++) {
+        lane_poll(s->lane[level]);
+        ready = ready || s->lane[level]->state != LANE_PENDING;
+    }
+    return ready;
+}
+
+/* Sets the event or resets it. While paused no read is under way that could set it. Nobody takes. */
+static void event_update(slot *s)
+{
+    if (s->paused)
+        lanes_cancel(s);
+    ResetEvent(s->arrived);
+    if (s->takeable || (!s->paused && lanes_ready(s))) /* what completes after this look sets it */
+        SetEvent(s->arrived);
+}
+
 /* ---- taking ---- */
 
 /* Something can be done with it: look at a result, or read. With the lock held. */
@@ -214,8 +243,6 @@ static enum slot_taken lanes_serve(slot *s, struct pool_cache *cache, struct slo
     return SLOT_MORE;
 }
 
-static void event_update(slot *s);
-
 enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget *budget, size_t *wanted)
 {
     mutex_lock(&s->lock);
@@ -241,12 +268,6 @@ bool slot_arm(slot *s)
     s->armed = waits;
     mutex_unlock(&s->lock);
     return waits;
-}
-
-static void lanes_cancel(slot *s)
-{
-    for (unsigned level = 0; level < s->levels; level++)
-        lane_cancel(s->lane[level]);
 }
 
 void slot_cancel(slot *s)
@@ -355,6 +376,10 @@ int slot_rename(slot *s, const struct slot_name *name)
         s->retiring -= closed;
         mutex_unlock(&s->lock);
     }
+    mutex_lock(&s->lock);
+    if (s->handed)
+        event_update(s);
+    mutex_unlock(&s->lock);
     return MR_OK;
 }
 
@@ -414,27 +439,6 @@ void slot_wake(slot *s)
 {
     if (s->wake != NULL)
         SetEvent(s->wake);
-}
-
-/* Is there anything but reads under way? With the lock held. */
-static bool lanes_ready(slot *s)
-{
-    bool ready = s->kept_first != NULL;
-    for (unsigned level = 0; level < s->levels; level++) {
-        lane_poll(s->lane[level]);
-        ready = ready || s->lane[level]->state != LANE_PENDING;
-    }
-    return ready;
-}
-
-/* Sets the event or resets it. While paused no read is under way that could set it. With the lock held, nobody taking. */
-static void event_update(slot *s)
-{
-    if (s->paused)
-        lanes_cancel(s);
-    ResetEvent(s->arrived);
-    if (s->takeable || (!s->paused && lanes_ready(s))) /* what completes after this look sets it */
-        SetEvent(s->arrived);
 }
 
 int slot_handle(slot *s, enum slot_handle_kind kind, os_handle *handle)

@@ -60,8 +60,11 @@ static int link_prepare(mr_writer *w, const char *name)
         return status;
     struct link_config config = {.name = &parsed, .options = &w->options};
     status = link_open(&w->link, &config);
-    if (status != MR_OK || !w->options.require_slot)
+    if (status != MR_OK)
         return status;
+    w->max_message = link_max_message(w->link);
+    if (!w->options.require_slot)
+        return MR_OK;
     status = link_connect(w->link, clock_deadline(w->options.timeout_ms));
     if (status != MR_OK) {
         link_close(w->link, false);
@@ -197,6 +200,11 @@ int mr_writer_write_timed(mr_writer *writer, const void *data, size_t length, ui
     if (w->closing) {
         mutex_unlock(&w->lock);
         return write_result(MR_E_STOPPED, 0);
+    }
+    if (w->max_message != 0 && length > w->max_message) {
+        size_t most = w->max_message;
+        mutex_unlock(&w->lock);
+        return status_fail(MR_E_TOO_BIG, 0, "%zu bytes; the slot, or the way there, takes messages of up to %zu bytes", length, most);
     }
     if (w->role == PUMP_IDLE && w->line == NULL && w->wanted == 0 && link_connected(w->link)) {
         status = link_send(w->link, data, length, priority);

@@ -63,7 +63,7 @@ static int rename_to(mr_writer *w, const struct slot_name *name)
     pump_claim(w);
     int status = w->closing ? status_fail(MR_E_STOPPED, 0, "the writer is being closed") : link_rename(w->link, name);
     if (status == MR_OK) {
-        w->max_message = 0;
+        w->max_message = link_max_message(w->link);
         uint64_t left = rename_leave_behind(w, ticket);
         if (w->posting != NULL) {
             w->posting->backoff_ms = 0;

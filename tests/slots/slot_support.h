@@ -28,6 +28,9 @@ void slots_expect(mr_reader *reader, const char *text);
 
 mr_reader_statistics slots_statistics(mr_reader *reader);
 
+/* Do readers know how many writers are connected? */
+extern const bool slots_tell_connections;
+
 /* A plain client, by a number. */
 int plain_connect(const char *name);
 void plain_close(int client);

@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+const bool slots_tell_connections = true;
+
 static char directory[64];
 static pid_t directory_owner;
 

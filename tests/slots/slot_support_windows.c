@@ -9,6 +9,8 @@
 
 enum { CLIENTS_MAX = 8192 };
 
+const bool slots_tell_connections = false;
+
 /* Clients are numbers, as descriptors are; the number of a closed one is not used again. */
 static HANDLE clients[CLIENTS_MAX];
 static int client_count; /* the test's first thread alone makes clients */
