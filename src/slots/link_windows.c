@@ -24,6 +24,7 @@
 
 #include "queue/memory.h"
 #include "queue/status.h"
+#include "slots/statistics_page_windows.h"
 #include "slots/wide_windows.h"
 
 #define PAUSE_FIRST_NS UINT64_C(1000000)
@@ -43,7 +44,8 @@ struct slot_link {
     bool alone[MR_LEVELS_MAX];      /* L4: no companion there, and none is looked for again */
     uint32_t levels;
     uint64_t connected_at;
-    size_t max_message; /* of the way there; the slot's own bound is not told */
+    size_t max_message; /* of the way there, and of the slot where it has a page */
+    size_t max_way;     /* of the way there alone */
     DWORD patience_ms;
     uint32_t timeout_ms;
     uint64_t pause_ns;  /* L3 */
@@ -90,7 +92,7 @@ static void name_adopt(slot_link *l, struct slot_name *name)
     names_forget(l);
     l->name = name;
     l->patience_ms = name->kind == SLOT_NAME_LOCAL ? 0 : l->timeout_ms;
-    l->max_message = is_broadcast(name) ? BROADCAST_MAX : UINT32_MAX;
+    l->max_way = l->max_message = is_broadcast(name) ? BROADCAST_MAX : UINT32_MAX;
 }
 
 int link_open(slot_link **out, const struct link_config *config)
@@ -171,6 +173,17 @@ static int error_explain(const slot_link *l, DWORD error)
     return status_fail(status, error, "cannot open %s for writing: error %lu", name, error);
 }
 
+/* The system does not tell a writer how large a message may be; the page of a slot of this library does. */
+static void slot_bound_learn(slot_link *l)
+{
+    struct statistics_view *view = l->name->kind == SLOT_NAME_LOCAL ? memory_alloc(sizeof *view) : NULL;
+    if (view == NULL)
+        return;
+    if (section_look(l->name, view) && view->max_message < l->max_way)
+        l->max_message = (size_t) view->max_message;
+    memory_free(view);
+}
+
 int link_connect(slot_link *l, uint64_t deadline)
 {
     (void) deadline; /* the system does not let anybody wait */
@@ -180,6 +193,7 @@ int link_connect(slot_link *l, uint64_t deadline)
     l->handle[0] = handle_open(l, 0, &error);
     if (l->handle[0] == INVALID_HANDLE_VALUE)
         return error_explain(l, error);
+    slot_bound_learn(l);
     l->connected_at = clock_now();
     l->pause_ns = 0;
     memset(l->alone, 0, sizeof l->alone);
@@ -198,6 +212,7 @@ void link_disconnect(slot_link *l)
             CloseHandle(l->handle[level]);
         l->handle[level] = INVALID_HANDLE_VALUE;
     }
+    l->max_message = l->max_way;
     l->pause_ns = 0;
 }
 

@@ -70,6 +70,7 @@ static int slot_open_events(slot *s)
 
 static void slot_free(slot *s)
 {
+    section_close(s->section);
     if (s->arrived != NULL)
         CloseHandle(s->arrived);
     if (s->wake != NULL)
@@ -104,6 +105,7 @@ int slot_open(slot **out, const struct slot_config *config)
         slot_free(s);
         return status;
     }
+    s->section = section_create(config->name, s->max_message);
     *out = s;
     return MR_OK;
 }
@@ -376,6 +378,8 @@ int slot_rename(slot *s, const struct slot_name *name)
         s->retiring -= closed;
         mutex_unlock(&s->lock);
     }
+    section_close(s->section);
+    s->section = section_create(name, s->max_message);
     mutex_lock(&s->lock);
     if (s->handed)
         event_update(s);
@@ -506,8 +510,8 @@ void slot_waiting(slot *s, uint64_t *count, uint64_t *next)
 
 void slot_publish(slot *s, const struct slot_figures *figures)
 {
-    (void) s;
-    (void) figures;
+    if (s->section != NULL)
+        statistics_page_publish(section_page(s->section), figures);
 }
 
 void slot_close(slot *s, bool in_child, uint64_t *lost)

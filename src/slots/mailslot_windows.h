@@ -12,6 +12,7 @@
 
 #include "queue/thread.h"
 #include "slots/backend.h"
+#include "slots/statistics_page_windows.h"
 
 enum lane_state {
     LANE_IDLE,    /* no read is under way; there may be messages */
@@ -54,6 +55,7 @@ struct slot {
     HANDLE arrived;   /* without a port: set by the system when a read completes; what mr_reader_event hands out */
     HANDLE wake;
     PSECURITY_DESCRIPTOR security;
+    struct section *section; /* what others see of it; replaced by slot_rename, which excludes slot_publish */
 
     /* The taking thread's. */
     unsigned streak;     /* messages taken from companions in a row */

@@ -1,35 +1,28 @@
 /* name_fold_windows.c: name_fold.h with the system's own table.
  *
- * A mailslot's name is compared by the system's upper-case table, character by character (UTF-16 unit by unit), as
- * CompareStringOrdinal does. Lower-casing with the invariant locale (LCMapStringEx without LCMAP_LINGUISTIC_CASING) uses the
- * inverse of that table. Upper first: letters that share an upper-case form only are one to the system. */
+ * Mailslots are compared unit by unit (UTF-16) in the upper case of ntdll's table, which is the kernel's; so are names here.
+ */
 #include "slots/name_fold.h"
 
 #include <string.h>
 
 #include <windows.h>
 
+#include <winternl.h>
+
 #include <mailroom/reader.h>
 
 #include "queue/memory.h"
 #include "slots/wide_windows.h"
 
-/* Maps `text` in place; the length does not change. */
-static bool map_case(wchar_t *text, int units, DWORD flag)
-{
-    wchar_t mapped[2 * MR_NAME_MAX];
-    if (units > (int) (sizeof mapped / sizeof mapped[0]) ||
-        LCMapStringEx(LOCALE_NAME_INVARIANT, flag, text, units, mapped, units, NULL, NULL, 0) != units)
-        return false;
-    memcpy(text, mapped, (size_t) units * sizeof *text);
-    return true;
-}
+/* In ntdll, and documented for drivers. */
+NTSYSAPI WCHAR NTAPI RtlUpcaseUnicodeChar(WCHAR unit);
 
 static bool fold_wide(wchar_t *text, char *folded, size_t room)
 {
     int units = (int) wcslen(text) + 1;
-    if (!map_case(text, units, LCMAP_UPPERCASE) || !map_case(text, units, LCMAP_LOWERCASE))
-        return false;
+    for (int i = 0; i < units; i++)
+        text[i] = RtlUpcaseUnicodeChar(text[i]);
     return WideCharToMultiByte(CP_UTF8, 0, text, units, folded, room > INT32_MAX ? INT32_MAX : (int) room, NULL, NULL) > 0;
 }
 

@@ -90,3 +90,16 @@ int security_make(PSECURITY_DESCRIPTOR *out, const mr_reader_options *options)
     LocalFree(group);
     return status;
 }
+
+int security_make_page(PSECURITY_DESCRIPTOR *out)
+{
+    char *user = NULL;
+    int status = own_sid(TokenUser, &user);
+    if (status == MR_OK) {
+        char text[TEXT_MAX] = "D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GR;;;WD)";
+        text_add(text, "(A;;GA;;;%s)", user);
+        status = security_parse(out, text);
+    }
+    LocalFree(user);
+    return status;
+}

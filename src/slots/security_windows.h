@@ -10,4 +10,7 @@
  * MR_E_MEMORY, MR_E_SYSTEM. LocalFree frees it. */
 int security_make(PSECURITY_DESCRIPTOR *out, const mr_reader_options *options);
 
+/* For a statistics page: everybody may read it, this user alone (and administrators) write. */
+int security_make_page(PSECURITY_DESCRIPTOR *out);
+
 #endif

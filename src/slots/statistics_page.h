@@ -1,7 +1,8 @@
-/* statistics_page.h: what a slot shows to `mailroom list`, also while its owner is frozen (Linux).
+/* statistics_page.h: what a slot shows to `mailroom list`, also while its owner is frozen.
  *
- * A file of one page beside the slot's socket. Its owner maps and writes it, everybody else reads it with pread.
- * The layout and why a reader never sees half of an update are in statistics_page_linux.c.
+ * One page. On Linux a file beside the slot's socket, which its owner maps and writes and everybody else reads with pread
+ * (statistics_page_linux.c); on Windows a named section (statistics_page_windows.c). The layout and why a reader never sees
+ * half of an update are in statistics_page.c.
  */
 #ifndef SLOTS_STATISTICS_PAGE_H
 #define SLOTS_STATISTICS_PAGE_H
@@ -15,11 +16,17 @@
 #define STATISTICS_PAGE_SIZE 4096u
 
 struct slot_figures; /* slots/backend.h */
-struct statistics_page;
+
+/* The owner's end. */
+struct statistics_page {
+    void *layout;      /* the mapping */
+    uint64_t sequence; /* of the newest copy */
+};
 
 /* What a page said. Checked: every text ends, every number is in its range. Whether it is true is the owner's matter. */
 struct statistics_view {
     char display[MR_NAME_MAX]; /* the slot's name as its creator spelled it; not yet parsed */
+    uint32_t owner;            /* a process, or 0 */
     uint64_t max_message;
     uint64_t waiting;
     uint64_t waiting_bytes;
@@ -32,13 +39,28 @@ struct statistics_view {
     uint64_t connections;
 };
 
+/* Fills in a page that shows no figures yet. The name is shorter than MR_NAME_MAX. */
+void statistics_page_image(char *image, const char *display, uint64_t max_message, uint32_t owner);
+/* The image is in `mapping`: nothing waits. */
+void statistics_page_start(struct statistics_page *page, void *mapping);
+
+/* Shows new figures. One thread at a time; never blocks, never fails. `max_message` of the figures is not looked at. */
+void statistics_page_publish(struct statistics_page *page, const struct slot_figures *figures);
+
+enum statistics_image {
+    IMAGE_NONE, /* no page */
+    IMAGE_TORN, /* caught in the middle of two updates: copy it again */
+    IMAGE_WHOLE
+};
+/* Reads an image of a page, whoever made it; it does not change meanwhile. */
+enum statistics_image statistics_image_read(const char *image, struct statistics_view *view);
+
+/* ---- Linux: statistics_page_linux.c ---- */
+
 /* Makes the empty file `fd` a page for the slot and maps it. The descriptor stays the caller's. MR_E_MEMORY, MR_E_SYSTEM. */
 int statistics_page_create(struct statistics_page **out, int fd, const char *display, uint64_t max_message);
 /* Unmaps. The file is the caller's matter. NULL is allowed. */
 void statistics_page_close(struct statistics_page *page);
-
-/* Shows new figures. One thread at a time; never blocks, never fails. `max_message` of the figures is not looked at. */
-void statistics_page_publish(struct statistics_page *page, const struct slot_figures *figures);
 
 /* Reads the page in `fd`, whoever made it. False: it is none, or its owner kept changing it under our eyes. */
 bool statistics_page_read(int fd, struct statistics_view *view);

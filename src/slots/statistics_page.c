@@ -1,0 +1,161 @@
+/* statistics_page.c: one page of memory that its owner writes and everybody else copies, on every platform.
+ *
+ * Path    statistics_page_publish > one of two copies in the mapping ...... the reader's copy of the whole page > the newest
+ *         copy whose check word fits > statistics_view
+ * Owners  The page: the slot's owner. How others come by an image of it is the platform's matter.
+ * P1      The head (magic, sizes, name) is written before anybody can find the page, and never changes.
+ * P2      publish writes the copy that is not the newest. An owner stopped in the middle of it (SIGSTOP, SIGKILL) leaves the
+ *         newest one whole, so a frozen owner can still be looked at; one sequence counter around one copy could not.
+ * P3      A copy is taken only if its check word is the mix of its sequence number and figures. A copy read while it was
+ *         written is a mixture of two generations: it passes with a chance of 2^-64.
+ * Atomics Every word of a copy is stored relaxed, so that no store is torn or invented by the compiler. No order between
+ *         them is needed or claimed: P3 finds a mixture whatever the order in which the words became visible. A reader is
+ *         another process, with which C11's orders would not pair anyway.
+ * Hostile The reader takes nothing on trust: lengths, the end of the text. Figures may be lies, and are only shown.
+ */
+#include "slots/statistics_page.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "slots/backend.h"
+
+#define PAGE_MAGIC   "MRSLOT\r\n" /* the line end shows a file that was converted as text */
+#define PAGE_VERSION 1u
+#define NAME_OFFSET  512u
+
+enum {
+    FIGURES = 9,
+    COPIES = 2,
+};
+
+struct page_head {
+    char magic[8];
+    uint32_t version;
+    uint32_t size; /* of the file */
+    uint64_t max_message;
+    uint32_t name_length; /* bytes, at NAME_OFFSET, without the NUL that follows */
+    uint32_t owner;       /* its process; 0 where the page's place tells */
+};
+
+/* Each in cache lines of its own. All numbers are in the machine's byte order: the file does not leave the machine. */
+struct page_copy {
+    _Alignas(64) _Atomic uint64_t sequence; /* 1, 2, 3 …; 0: never written */
+    _Atomic uint64_t figures[FIGURES];
+    _Atomic uint64_t check;
+};
+
+struct page_layout {
+    struct page_head head;
+    struct page_copy copies[COPIES];
+};
+
+_Static_assert(sizeof(struct page_layout) <= NAME_OFFSET, "the name stands behind the copies");
+_Static_assert(NAME_OFFSET + MR_NAME_MAX <= STATISTICS_PAGE_SIZE, "every name fits");
+_Static_assert(sizeof(_Atomic uint64_t) == sizeof(uint64_t) && ATOMIC_LLONG_LOCK_FREE == 2,
+               "an atomic word is just the word, also in a file");
+
+/* The check word: each word changes all bits that follow (a step of splitmix64). */
+static uint64_t check_mix(uint64_t sequence, const uint64_t figures[FIGURES])
+{
+    uint64_t mix = sequence;
+    for (size_t i = 0; i < FIGURES; i++) {
+        mix = (mix ^ figures[i]) + 0x9E3779B97F4A7C15u;
+        mix = (mix ^ mix >> 30) * 0xBF58476D1CE4E5B9u;
+        mix = (mix ^ mix >> 27) * 0x94D049BB133111EBu;
+        mix ^= mix >> 31;
+    }
+    return mix;
+}
+
+static void copy_store(struct page_copy *copy, uint64_t sequence, const uint64_t figures[FIGURES])
+{
+    atomic_store_explicit(&copy->sequence, sequence, memory_order_relaxed);
+    for (size_t i = 0; i < FIGURES; i++)
+        atomic_store_explicit(&copy->figures[i], figures[i], memory_order_relaxed);
+    atomic_store_explicit(&copy->check, check_mix(sequence, figures), memory_order_relaxed);
+}
+
+static void page_store(struct statistics_page *page, const uint64_t figures[FIGURES])
+{
+    page->sequence++;
+    copy_store(&((struct page_layout *) page->layout)->copies[page->sequence % COPIES], page->sequence, figures);
+}
+
+void statistics_page_image(char *image, const char *display, uint64_t max_message, uint32_t owner)
+{
+    size_t length = strlen(display);
+    memset(image, 0, STATISTICS_PAGE_SIZE);
+    struct page_head head = {.version = PAGE_VERSION,
+                             .size = STATISTICS_PAGE_SIZE,
+                             .max_message = max_message,
+                             .name_length = (uint32_t) length,
+                             .owner = owner};
+    memcpy(head.magic, PAGE_MAGIC, sizeof head.magic);
+    memcpy(image, &head, sizeof head);
+    memcpy(image + NAME_OFFSET, display, length);
+}
+
+void statistics_page_start(struct statistics_page *page, void *mapping)
+{
+    static const uint64_t nothing[FIGURES] = {[2] = UINT64_MAX}; /* next_size: nothing waits */
+    *page = (struct statistics_page){.layout = mapping};
+    page_store(page, nothing);
+}
+
+void statistics_page_publish(struct statistics_page *page, const struct slot_figures *f)
+{
+    const uint64_t figures[FIGURES] = {f->waiting, f->waiting_bytes, f->next_size, f->waiting_peak, f->messages,
+                                       f->bytes,   f->dropped,       f->refused,   f->connections};
+    page_store(page, figures);
+}
+
+/* Takes the newest whole copy out of a page's image. */
+static bool copies_read(const char *image, struct statistics_view *view)
+{
+    uint64_t newest = 0;
+    for (size_t i = 0; i < COPIES; i++) {
+        uint64_t words[FIGURES + 2]; /* sequence, figures, check */
+        memcpy(words, image + offsetof(struct page_layout, copies) + i * sizeof(struct page_copy), sizeof words);
+        const uint64_t *f = words + 1;
+        if (words[0] <= newest || words[FIGURES + 1] != check_mix(words[0], f))
+            continue;
+        newest = words[0];
+        view->waiting = f[0];
+        view->waiting_bytes = f[1];
+        view->next_size = f[2];
+        view->waiting_peak = f[3];
+        view->messages = f[4];
+        view->bytes = f[5];
+        view->dropped = f[6];
+        view->refused = f[7];
+        view->connections = f[8];
+    }
+    return newest != 0;
+}
+
+static bool head_read(const char *image, struct statistics_view *view)
+{
+    struct page_head head;
+    memcpy(&head, image, sizeof head);
+    if (memcmp(head.magic, PAGE_MAGIC, sizeof head.magic) != 0 || head.version != PAGE_VERSION ||
+        head.size != STATISTICS_PAGE_SIZE)
+        return false;
+    if (head.max_message == 0 || head.max_message > SIZE_MAX / 2 || head.name_length >= MR_NAME_MAX)
+        return false;
+    const char *text = image + NAME_OFFSET;
+    if (memchr(text, '\0', MR_NAME_MAX) != text + head.name_length)
+        return false;
+    memcpy(view->display, text, head.name_length + 1u);
+    view->max_message = head.max_message;
+    view->owner = head.owner;
+    return true;
+}
+
+enum statistics_image statistics_image_read(const char *image, struct statistics_view *view)
+{
+    memset(view, 0, sizeof *view);
+    if (!head_read(image, view))
+        return IMAGE_NONE;
+    return copies_read(image, view) ? IMAGE_WHOLE : IMAGE_TORN;
+}
