@@ -335,6 +335,9 @@ static int run(struct follow *follow)
         if (code != CLI_DONE || ending) {
             return code;
         }
+        if (system_interrupts() > 0) {
+            continue; /* a wait for the slot may have taken that wake-up: there would be no other */
+        }
         uint64_t due = follow->unforced ? follow->durable_at + DURABLE_EVERY_NS : SYSTEM_NEVER;
         system_wait(due, watch_descriptor(follow->watch), -1);
         look = watch_take(follow->watch);

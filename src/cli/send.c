@@ -175,7 +175,8 @@ static int send_repeated(struct sender *sender, const void *data, size_t length,
 /* Waits until standard input has something; false when the program was asked to end. */
 static bool wait_for_input(int descriptor)
 {
-    for (;;) {
+    /* A wait for the slot may have taken the wake-up of a signal, so the wait itself would not tell. */
+    while (system_interrupts() == 0) {
         unsigned events = system_wait(SYSTEM_NEVER, descriptor, -1);
         if ((events & SYSTEM_INTERRUPTED) != 0) {
             return false;
@@ -184,6 +185,7 @@ static bool wait_for_input(int descriptor)
             return true;
         }
     }
+    return false;
 }
 
 /* More than any slot takes: an endless input is not to eat the machine's memory. */

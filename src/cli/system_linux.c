@@ -76,6 +76,9 @@ bool system_start(void)
     if (wake_fd < 0) {
         return false;
     }
+    /* The thread sanitizer prepares for signals in a thread's first blocking call, and loses one that comes just then:
+       that call is made here, before any signal is caught. */
+    system_wait(0, -1, -1);
     struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a blocked write is to end */
     sigemptyset(&action.sa_mask);
     struct sigaction before;

@@ -436,6 +436,15 @@ class State(Follow):
         self.expect(listener, 3, 3)
         self.end(follower)
 
+    def test_a_signal_while_the_slot_is_away(self):
+        """The line that it waits with is sent when the slot comes, and then it ends: nothing else has to happen."""
+        self.append(1)
+        follower = self.ready(super().follow("--wait", "4294967295"))
+        self.signal_taken(follower, signal.SIGTERM)
+        listener = self.listen("a")
+        self.expect(listener, 0, 1)
+        self.assertEqual(follower.wait(), DONE, follower.error_text())
+
     def test_killed_at_random_moments(self):
         """Lines are written and rotated without a pause while the program is killed again and again: none is missing,
         and what comes twice was sent shortly before a kill."""
