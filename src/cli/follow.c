@@ -238,10 +238,9 @@ static int ship(struct follow *follow)
             newer = has_data(&list->files[j]);
         }
         int code = drain(follow, file);
-        if (code == CLI_DONE && newer && !file->finished) {
+        /* A finished file may have got one more line from a straggler. */
+        if (code == CLI_DONE && newer && (!file->finished || file->lines.end > file->lines.begin)) {
             code = finish(follow, file);
-        } else if (code == CLI_DONE && newer && file->lines.end > file->lines.begin) {
-            code = finish(follow, file); /* a straggler's last line */
         }
         if (code != CLI_DONE) {
             return code;

@@ -287,7 +287,7 @@ static int send_all(const struct send_settings *settings)
         code = send_lines(&sender);
     } else if (settings->standard_input) {
         code = send_standard_input(&sender, settings->repeat);
-    } else {
+    } else if (settings->text != NULL) {
         code = send_repeated(&sender, settings->text, strlen(settings->text), settings->repeat);
     }
     return sender_close(&sender, code);
