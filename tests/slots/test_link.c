@@ -126,7 +126,7 @@ TEST(link, connects_only_to_a_live_slot_and_is_close_on_exec_and_non_blocking)
     CHECK_EQ(slots_descriptors(), before + claimed + 1);
     unsigned found = 0;
     for (int fd = 3; fd < 100; fd++) {
-        struct sockaddr_storage peer;
+        struct sockaddr_storage peer = {.ss_family = AF_UNSPEC};
         socklen_t size = sizeof peer;
         if (getpeername(fd, (struct sockaddr *) &peer, &size) < 0 || peer.ss_family != AF_UNIX)
             continue;

@@ -370,7 +370,9 @@ TEST(writer_process, another_user_is_refused_and_told_so)
     if (geteuid() != 0)
         TEST_SKIP("needs two users, and so root to become them");
     slots_begin();
-    CHECK_EQ(chmod(getenv("MAILROOM_DIR"), 0755), 0); /* so that the other user finds the slot at all */
+    const char *folder = getenv("MAILROOM_DIR");
+    CHECK(folder != NULL);
+    CHECK_EQ(chmod(folder, 0755), 0); /* so that the other user finds the slot at all */
     mr_reader *reader = slots_reader("private", NULL);
     slots_join(slots_fork(stranger_writes, NULL));
     CHECK_EQ(slots_statistics(reader).messages, 0);
