@@ -21,6 +21,13 @@ fail()
     exit 77
 }
 
+# In a chroot / is no mount point: unshare could not make it private, and a mount below it might be seen outside. A
+# mount below /proc, once that is private, is not.
+if ! awk '$5 == "/" { found = 1 } END { exit !found }' /proc/self/mountinfo; then
+    mount --make-private /proc && mount -t proc proc /proc && mount --bind "$tree" /proc/driver &&
+        mount --make-private /proc/driver || fail "cannot mount below /proc"
+    tree=/proc/driver
+fi
 mount --rbind / "$tree/host" || fail "cannot mount inside the namespace"
 mount --rbind /dev "$tree/dev" || fail "cannot mount /dev"
 mount -t proc proc "$tree/proc" 2>/dev/null || mount --rbind /proc "$tree/proc" || fail "cannot mount /proc"

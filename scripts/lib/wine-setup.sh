@@ -216,11 +216,12 @@ wine_tree_unpack()
     printf 'mailroom:x:0:0:mailroom:/tmp:/bin/false\n' >"$tree/etc/passwd"
 }
 
-# Can this user enter a tree of files as its root at all? Prints the unshare options that do it.
+# Can this user enter a tree of files as its root at all? Prints the unshare options that do it. The third way is root's
+# inside a chroot, where / is no mount point: wine-inside.sh then takes care that no mount is seen outside.
 wine_namespace_options()
 {
-    local options
-    for options in "--mount --pid --fork --kill-child" "--user --map-root-user --mount --pid --fork --kill-child"; do
+    local options common="--mount --pid --fork --kill-child"
+    for options in "$common" "--user --map-root-user $common" "--propagation unchanged $common"; do
         # shellcheck disable=SC2086 # a list of words
         if unshare $options true >/dev/null 2>&1; then
             printf '%s\n' "$options"

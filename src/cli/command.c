@@ -13,12 +13,14 @@
 
 #include "system.h"
 
-__attribute__((format(printf, 2, 0))) static void say(const char *prefix, const char *format, va_list arguments)
+PRINTF_FORMAT(2, 0) static void say(const char *prefix, const char *format, va_list arguments)
 {
     char text[2048];
+    char line[sizeof(text) + 128];
     vsnprintf(text, sizeof(text), format, arguments);
+    int length = snprintf(line, sizeof(line), "%s: %s\n", prefix, text);
     /* One call, so that lines of several processes on one terminal do not mix. */
-    fprintf(stderr, "%s: %s\n", prefix, text);
+    fwrite(line, 1, (size_t) length, stderr);
 }
 
 int fail(const char *format, ...)
@@ -64,7 +66,9 @@ int fail_status(int status, const char *about)
     if (sentence[0] != '\0') {
         fail("%s: %s (%s)", about, sentence, mr_status_name(status));
     } else if (status == MR_E_SYSTEM || status == MR_E_DESCRIPTORS) {
-        fail("%s: %s: %s (%s)", about, text, strerror((int) mr_last_os_error()), mr_status_name(status));
+        char reason[512];
+        system_error_text(mr_last_os_error(), reason, sizeof(reason));
+        fail("%s: %s: %s (%s)", about, text, reason, mr_status_name(status));
     } else {
         fail("%s: %s (%s)", about, text, mr_status_name(status));
     }
@@ -91,16 +95,19 @@ int option_next(const struct command *command, int argc, char **argv, const stru
         printf("%s", command->help);
         return 'h';
     }
-    if (option == ':') {
-        fail_usage(command->name, "the option %s needs a value behind it", argv[optind - 1]);
+    /* C libraries differ in what they return for --json=yes, and in whether optind counts an option without its value,
+     * which is the last argument then. A bundle of short options need not be finished, and then the argument before
+     * optind is an earlier one. */
+    const char *last = argv[optind - 1];
+    bool valued = strncmp(last, "--", 2) == 0 && strchr(last, '=') != NULL;
+    if (option == ':' && !valued) {
+        fail_usage(command->name, "the option %s needs a value behind it", argv[argc - 1]);
         return '?';
     }
-    if (option == '?') {
-        /* A bundle of short options need not be finished, and then the argument before it is an earlier one. */
-        const char *last = argv[optind - 1];
+    if (option == ':' || option == '?') {
         if (optopt == 0) {
             fail_usage(command->name, "there is no option %s, or it is short for several", last);
-        } else if (strncmp(last, "--", 2) == 0 && strchr(last, '=') != NULL) {
+        } else if (valued) {
             fail_usage(command->name, "the option %s takes no value", last);
         } else {
             fail_usage(command->name, "there is no option -%c; put -- before text that begins with a dash", optopt);
@@ -191,6 +198,15 @@ bool argument_access(const char *command, const char *text, struct access_rule *
         rule->access = MR_ACCESS_GROUP;
         return true;
     }
+    if (strncmp(text, "sddl:", 5) == 0) {
+        rule->sddl = text + 5;
+        return true;
+    }
+    if (!system_numbers_users() && (strncmp(text, "group:", 6) == 0 || strncmp(text, "list:", 5) == 0)) {
+        fail_usage(command, "--access %s is not for this system, where users have no numbers; sddl:TEXT says the same",
+                   text);
+        return false;
+    }
     if (strncmp(text, "group:", 6) == 0) {
         rule->access = MR_ACCESS_GROUP;
         if (system_group_id(text + 6, &rule->group)) {
@@ -202,7 +218,10 @@ bool argument_access(const char *command, const char *text, struct access_rule *
     if (strncmp(text, "list:", 5) == 0) {
         return access_list(command, text + 5, rule);
     }
-    fail_usage(command, "--access takes owner, group, group:NAME, everyone or list:USER,@GROUP,… and not '%s'", text);
+    fail_usage(command,
+               "--access takes owner, group, group:NAME, everyone, list:USER,@GROUP,… or sddl:TEXT and not "
+               "'%s'",
+               text);
     return false;
 }
 
@@ -214,10 +233,15 @@ void access_apply(const struct access_rule *rule, mr_reader_options *options)
     options->access_uid_count = rule->uid_count;
     options->access_gids = rule->gids;
     options->access_gid_count = rule->gid_count;
+    options->access_sddl = rule->sddl;
 }
 
 bool argument_user(const char *command, const char *what, const char *text, uint32_t *uid)
 {
+    if (!system_numbers_users()) {
+        fail_usage(command, "%s is not for this system, where users have no numbers", what);
+        return false;
+    }
     if (system_user_id(text, uid)) {
         return true;
     }

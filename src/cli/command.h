@@ -13,6 +13,8 @@
 
 #include <mailroom/reader.h>
 
+#include "queue/printf_format.h"
+
 /* Exit codes, part of the interface. */
 enum exit_code { CLI_DONE = 0, CLI_ERROR = 1, CLI_USAGE = 2, CLI_TIMEOUT = 3, CLI_NO_SLOT = 4, CLI_NOT_ALLOWED = 5 };
 
@@ -30,17 +32,17 @@ extern const struct command command_path;
 extern const struct command command_hub;
 
 /* Prints "mailroom: TEXT" and returns CLI_ERROR. */
-__attribute__((format(printf, 1, 2))) int fail(const char *format, ...);
+PRINTF_FORMAT(1, 2) int fail(const char *format, ...);
 
 /* Prints what the library says about its last error on this thread, and returns the exit code for `status`. `about`
  * is what was being done, "listening on a" for example. */
 int fail_status(int status, const char *about);
 
 /* Prints "mailroom COMMAND: TEXT" with a hint at --help and returns CLI_USAGE. */
-__attribute__((format(printf, 2, 3))) int fail_usage(const char *command, const char *format, ...);
+PRINTF_FORMAT(2, 3) int fail_usage(const char *command, const char *format, ...);
 
 /* Prints a remark on standard error: no error, and nothing that a script reads. */
-__attribute__((format(printf, 1, 2))) void remark(const char *format, ...);
+PRINTF_FORMAT(1, 2) void remark(const char *format, ...);
 
 /* getopt_long for a command: the option's character, 'h' for --help (already printed, end with CLI_DONE), -1 at the
  * end, or '?' after an error that has been printed. `options` ends with a zero entry and contains OPTION_HELP. */
@@ -55,7 +57,7 @@ int option_next(const struct command *command, int argc, char **argv, const stru
 bool argument_number(const char *command, const char *what, const char *text, uint64_t minimum, uint64_t maximum,
                      uint64_t *number);
 
-/* Who may write, from `owner | group[:NAME] | everyone | list:USER,@GROUP,…`. The lists live in `rule`. */
+/* Who may write, from `owner | group[:NAME] | everyone | list:USER,@GROUP,… | sddl:TEXT`. The lists live in `rule`. */
 #define ACCESS_LIST_MAX 64
 struct access_rule {
     mr_access access;
@@ -64,6 +66,7 @@ struct access_rule {
     uint32_t gids[ACCESS_LIST_MAX];
     size_t uid_count;
     size_t gid_count;
+    const char *sddl; /* NULL: none; borrowed from the arguments */
 };
 bool argument_access(const char *command, const char *text, struct access_rule *rule);
 /* Enters the rule into the options, which borrow its lists. */

@@ -32,6 +32,8 @@
 /* Files that are remembered, so that none is sent twice. */
 #define REMEMBERED 64
 
+const bool follow_supported = true;
+
 static int save_state(struct follow *follow, bool force)
 {
     if (follow->settings->state == NULL) {
@@ -238,10 +240,9 @@ static int ship(struct follow *follow)
             newer = has_data(&list->files[j]);
         }
         int code = drain(follow, file);
-        if (code == CLI_DONE && newer && !file->finished) {
+        /* A finished file may have got one more line from a straggler. */
+        if (code == CLI_DONE && newer && (!file->finished || file->lines.end > file->lines.begin)) {
             code = finish(follow, file);
-        } else if (code == CLI_DONE && newer && file->lines.end > file->lines.begin) {
-            code = finish(follow, file); /* a straggler's last line */
         }
         if (code != CLI_DONE) {
             return code;
@@ -334,6 +335,9 @@ static int run(struct follow *follow)
         }
         if (code != CLI_DONE || ending) {
             return code;
+        }
+        if (system_interrupts() > 0) {
+            continue; /* a wait for the slot may have taken that wake-up: there would be no other */
         }
         uint64_t due = follow->unforced ? follow->durable_at + DURABLE_EVERY_NS : SYSTEM_NEVER;
         system_wait(due, watch_descriptor(follow->watch), -1);

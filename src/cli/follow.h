@@ -12,6 +12,9 @@ struct follow_settings {
     bool from_end;
 };
 
+/* False where it cannot be done well enough (follow_windows.c says why): then mailroom send refuses the option. */
+extern const bool follow_supported;
+
 /* Until the program is asked to end. An exit code. */
 int follow_file(struct sender *sender, const struct follow_settings *settings);
 

@@ -201,7 +201,9 @@ static bool place_names(struct names *names)
     if (attached) {
         attach(follow, known, names->live_descriptor);
     }
-    qsort(names->candidates, names->count, sizeof(struct candidate), compare_candidates);
+    if (names->count > 0) { /* qsort takes no null pointer, not even for nothing */
+        qsort(names->candidates, names->count, sizeof(struct candidate), compare_candidates);
+    }
     for (size_t i = 0; i < names->count; i++) {
         const struct candidate *candidate = &names->candidates[i];
         if ((names->live_descriptor >= 0 && file_same(&candidate->identity, &names->live)) ||

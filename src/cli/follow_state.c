@@ -13,7 +13,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "command.h"
@@ -76,21 +76,35 @@ int follow_state_save(const char *state, const char *path, const struct followed
     return error == 0 ? CLI_DONE : fail("cannot write the state file %s: %s", state, strerror(error));
 }
 
+/* Reads a decimal number and the blank behind it, if there is one; nothing else is taken. */
+static bool take_number(const char **at, uint64_t *number)
+{
+    size_t digits = strspn(*at, "0123456789");
+    if (digits == 0 || ((*at)[digits] != ' ' && (*at)[digits] != '\0')) {
+        return false;
+    }
+    errno = 0;
+    *number = strtoull(*at, NULL, 10);
+    *at += digits + ((*at)[digits] == ' ');
+    return errno == 0;
+}
+
+static uint8_t digit_of(char hexadecimal)
+{
+    return (uint8_t) (hexadecimal <= '9' ? hexadecimal - '0' : hexadecimal - 'a' + 10);
+}
+
 static bool parse_tail(struct followed *file, const char *text)
 {
     if (strcmp(text, "-") == 0) {
         return true;
     }
     size_t length = strlen(text);
-    if (length % 2 != 0 || length / 2 > TAIL_BYTES || strspn(text, "0123456789abcdef") != length) {
+    if (length == 0 || length % 2 != 0 || length / 2 > TAIL_BYTES || strspn(text, "0123456789abcdef") != length) {
         return false;
     }
     for (size_t i = 0; i < length / 2; i++) {
-        unsigned byte = 0;
-        if (sscanf(text + 2 * i, "%2x", &byte) != 1) {
-            return false;
-        }
-        file->tail[i] = (uint8_t) byte;
+        file->tail[i] = (uint8_t) (digit_of(text[2 * i]) << 4 | digit_of(text[2 * i + 1]));
     }
     file->tail_length = length / 2;
     return file->tail_length <= file->offset;
@@ -99,28 +113,26 @@ static bool parse_tail(struct followed *file, const char *text)
 static bool parse_file(struct followed_list *list, const char *line)
 {
     struct followed *file = followed_insert(list, list->count);
-    char tail[2 * TAIL_BYTES + 1];
-    int finished = 0;
-    int used = 0;
-    /* scanf would take signs. */
-    const char *last = strrchr(line, ' ');
-    if (file == NULL || last == NULL || line + strlen("file ") + strspn(line + strlen("file "), "0123456789 ") < last ||
-        sscanf(line, "file %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %d %128s%n", &file->identity.device,
-               &file->identity.inode, &file->identity.born, &file->offset, &finished, tail, &used) != 6 ||
-        line[used] != '\0') {
+    uint64_t finished = 0;
+    if (file == NULL || strncmp(line, "file ", 5) != 0) {
+        return false;
+    }
+    const char *at = line + 5;
+    if (!take_number(&at, &file->identity.device) || !take_number(&at, &file->identity.inode) ||
+        !take_number(&at, &file->identity.born) || !take_number(&at, &file->offset) || !take_number(&at, &finished) ||
+        finished > 2) {
         return false;
     }
     file->finished = finished != 0;
     file->closed = finished == 2;
     file->read_at = file->offset;
-    return parse_tail(file, tail);
+    return parse_tail(file, at);
 }
 
 static bool parse_floor(struct followed_list *list, const char *line)
 {
-    int used = 0;
-    return strchr(line, '-') == NULL && sscanf(line, "floor %" SCNu64 "%n", &list->floor, &used) == 1 &&
-           line[used] == '\0';
+    const char *at = line + 6;
+    return strncmp(line, "floor ", 6) == 0 && take_number(&at, &list->floor) && *at == '\0';
 }
 
 /* NULL, or what is wrong with it. */

@@ -23,6 +23,8 @@ static const char help[] =
     "              bytes, dropped, refused, connections\n"
     "  -h, --help  this text\n"
     "\n"
+    "On Windows uid and user are null, and the slots of other programs are listed by name where the system tells them.\n"
+    "\n"
     "Exit codes: 0 done (also when there is no slot), 1 error, 2 usage.\n";
 
 #define COLUMNS 9
@@ -61,9 +63,13 @@ static int visit_json(const mr_slot_entry *entry, void *context)
         text_puts(text, "null");
     }
     put_figure(text, "pid", entry->pid);
-    put_figure(text, "uid", entry->uid);
-    text_puts(text, ",\"user\":");
-    text_json_string(text, user, strlen(user));
+    if (entry->uid == UINT32_MAX) {
+        text_puts(text, ",\"uid\":null,\"user\":null"); /* users have no numbers here */
+    } else {
+        put_figure(text, "uid", entry->uid);
+        text_puts(text, ",\"user\":");
+        text_json_string(text, user, strlen(user));
+    }
     text_puts(text, entry->readable ? ",\"readable\":true" : ",\"readable\":false");
     if (entry->readable) {
         put_figure(text, "max_message", entry->max_message);

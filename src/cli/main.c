@@ -64,6 +64,10 @@ static int finish_output(int code)
 int main(int argc, char **argv)
 {
     setlocale(LC_CTYPE, "");
+    argv = system_arguments(&argc, argv);
+    if (argv == NULL) {
+        return fail("cannot read the arguments: %s", strerror(errno));
+    }
     if (argc < 2) {
         fprintf(stderr, "mailroom: which command?\n\n");
         print_help(stderr);

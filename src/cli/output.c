@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "command.h"
 #include "system.h"
@@ -68,9 +67,9 @@ int output_result(const struct output *output, uint64_t unwritten)
 bool output_close(struct output *output)
 {
     text_free(&output->text);
-    if (output->descriptor > STANDARD_OUTPUT && close(output->descriptor) != 0) {
-        fail("cannot finish %s: %s", output->path, strerror(errno));
-        return false;
+    int error = output->descriptor > STANDARD_OUTPUT ? system_close(output->descriptor) : 0;
+    if (error != 0) {
+        fail("cannot finish %s: %s", output->path, strerror(error));
     }
-    return true;
+    return error == 0;
 }

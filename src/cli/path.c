@@ -16,6 +16,8 @@ static const char help[] =
     "\n"
     "With socat:  echo door open | socat -u - UNIX-CONNECT:\"$(mailroom path alarms)\",type=5\n"
     "\n"
+    "On Windows a slot has no socket (exit code 1): programs open \\\\.\\mailslot\\NAME itself.\n"
+    "\n"
     "Exit codes: 0 done, 1 error, 2 usage, 4 no such slot, 5 not allowed.\n";
 
 static const struct option options[] = {OPTION_HELP, {NULL, 0, NULL, 0}};

@@ -26,6 +26,7 @@ static const char help[] =
     "  --stdin           one message with all of standard input\n"
     "  --lines           each line of standard input is a message, the last one without a newline too\n"
     "  --follow FILE     each line of a file that grows is a message, from its beginning on, until Ctrl-C or SIGTERM\n"
+    "                    (Linux only; elsewhere: a program that prints the lines, and --lines behind a pipe)\n"
     "\n"
     "  --urgent          send at the urgent level instead of the normal one\n"
     "  --wait MS         how long a message waits for an absent or a full slot; without it 0 for an\n"
@@ -145,6 +146,12 @@ static int check_settings(const struct send_settings *settings)
     if (settings->repeated && (settings->lines || settings->follow != NULL)) {
         return fail_usage("send", "--repeat goes with a TEXT or --stdin only");
     }
+    if (settings->follow != NULL && !follow_supported) {
+        return fail_usage("send",
+                          "--follow is not available on this system; let another program print the lines of %s "
+                          "and pipe them into mailroom send %s --lines",
+                          settings->follow, settings->sender.name);
+    }
     if (settings->follow == NULL && (settings->state != NULL || settings->from_end)) {
         return fail_usage("send", "%s goes with --follow only", settings->state != NULL ? "--state" : "--from-end");
     }
@@ -175,7 +182,8 @@ static int send_repeated(struct sender *sender, const void *data, size_t length,
 /* Waits until standard input has something; false when the program was asked to end. */
 static bool wait_for_input(int descriptor)
 {
-    for (;;) {
+    /* A wait for the slot may have taken the wake-up of a signal, so the wait itself would not tell. */
+    while (system_interrupts() == 0) {
         unsigned events = system_wait(SYSTEM_NEVER, descriptor, -1);
         if ((events & SYSTEM_INTERRUPTED) != 0) {
             return false;
@@ -184,6 +192,7 @@ static bool wait_for_input(int descriptor)
             return true;
         }
     }
+    return false;
 }
 
 /* More than any slot takes: an endless input is not to eat the machine's memory. */
@@ -285,7 +294,7 @@ static int send_all(const struct send_settings *settings)
         code = send_lines(&sender);
     } else if (settings->standard_input) {
         code = send_standard_input(&sender, settings->repeat);
-    } else {
+    } else if (settings->text != NULL) {
         code = send_repeated(&sender, settings->text, strlen(settings->text), settings->repeat);
     }
     return sender_close(&sender, code);

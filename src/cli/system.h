@@ -13,6 +13,9 @@
 
 #define SYSTEM_NEVER UINT64_MAX
 
+/* The arguments in UTF-8, before anything else. NULL, with errno set, where they cannot be had. Never freed. */
+char **system_arguments(int *argc, char **argv);
+
 /* Once, before anything is opened. False, with errno set, where the system has no descriptor left. */
 bool system_start(void);
 
@@ -25,7 +28,8 @@ uint64_t system_deadline(uint64_t milliseconds);
 
 /* Waits for the first of: system_wake; a request to end; `input` readable or at its end; `output` closed by whoever
  * read it; the deadline. -1 for a descriptor that is of no interest. Returns a set of bits, 0 at the deadline. One
- * thread only. */
+ * thread only. Windows: `input` is 0 (standard input) or -1, and an output's closing is not told: the next write
+ * fails. */
 #define SYSTEM_WOKEN         1u
 #define SYSTEM_INTERRUPTED   2u
 #define SYSTEM_INPUT         4u
@@ -48,6 +52,9 @@ int system_write(int descriptor, const void *data, size_t length, size_t *writte
 /* Creates or empties a file for writing, or opens it for appending: a descriptor, or -1 with errno. */
 int system_create(const char *path, bool append);
 
+/* 0, or errno. */
+int system_close(int descriptor);
+
 /* Writes a whole small file under a private name, puts it in the place of `path`, and where `durable` forces it to
  * the disk first. 0 or errno. */
 int system_replace_file(const char *path, const void *data, size_t length, bool durable);
@@ -62,8 +69,14 @@ bool system_is_open(int descriptor);
 /* True and the size in characters where the descriptor is a terminal that can move its cursor. */
 bool system_terminal(int descriptor, unsigned *rows, unsigned *columns);
 
+/* What the system says about one of its error codes (mr_last_os_error). */
+void system_error_text(int64_t error, char *buffer, size_t size);
+
 /* Raises the limit of open descriptors towards `wanted`; returns the limit that holds now. */
 uint64_t system_raise_descriptors(uint64_t wanted);
+
+/* False where users and groups have no numbers (Windows): then none is found. */
+bool system_numbers_users(void);
 
 /* A user or group by name or decimal number. */
 bool system_user_id(const char *text, uint32_t *uid);

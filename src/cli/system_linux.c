@@ -67,6 +67,12 @@ static bool fill_standard_streams(void)
     return true;
 }
 
+char **system_arguments(int *argc, char **argv)
+{
+    (void) argc;
+    return argv; /* bytes; names that are no UTF-8 are refused where they are used */
+}
+
 bool system_start(void)
 {
     if (!fill_standard_streams()) {
@@ -76,6 +82,9 @@ bool system_start(void)
     if (wake_fd < 0) {
         return false;
     }
+    /* The thread sanitizer prepares for signals in a thread's first blocking call, and loses one that comes just then:
+       that call is made here, before any signal is caught. */
+    system_wait(0, -1, -1);
     struct sigaction action = {.sa_handler = on_signal}; /* no SA_RESTART: a blocked write is to end */
     sigemptyset(&action.sa_mask);
     struct sigaction before;
@@ -212,6 +221,11 @@ int system_create(const char *path, bool append)
     return open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | (append ? O_APPEND : O_TRUNC), 0644);
 }
 
+int system_close(int descriptor)
+{
+    return close(descriptor) != 0 ? errno : 0;
+}
+
 /* Makes a rename in the folder of `path` last. */
 static int sync_folder(const char *path)
 {
@@ -300,6 +314,11 @@ bool system_terminal(int descriptor, unsigned *rows, unsigned *columns)
     return true;
 }
 
+void system_error_text(int64_t error, char *buffer, size_t size)
+{
+    snprintf(buffer, size, "%s", strerror((int) error));
+}
+
 uint64_t system_raise_descriptors(uint64_t wanted)
 {
     struct rlimit limit;
@@ -315,6 +334,11 @@ uint64_t system_raise_descriptors(uint64_t wanted)
     }
     raised = (struct rlimit){limit.rlim_max < wanted ? limit.rlim_max : wanted, limit.rlim_max};
     return setrlimit(RLIMIT_NOFILE, &raised) == 0 ? raised.rlim_cur : limit.rlim_cur;
+}
+
+bool system_numbers_users(void)
+{
+    return true;
 }
 
 static bool decimal_id(const char *text, uint32_t *id)

@@ -8,6 +8,8 @@
 
 #include <mailroom/message.h>
 
+#include "queue/printf_format.h"
+
 /* `failed` is set when memory ran out; what was put after that is missing. Zero-initialise; text_free at the end. */
 struct text {
     char *data;
@@ -22,7 +24,7 @@ void text_put(struct text *text, const void *data, size_t length);
 void text_puts(struct text *text, const char *string);
 void text_putc(struct text *text, char character);
 void text_number(struct text *text, uint64_t number);
-__attribute__((format(printf, 2, 3))) void text_printf(struct text *text, const char *format, ...);
+PRINTF_FORMAT(2, 3) void text_printf(struct text *text, const char *format, ...);
 
 /* How long the UTF-8 sequence at `data` is (1 to 4, RFC 3629: no surrogates, nothing overlong, at most U+10FFFF),
  * or 0 where there is none. `length` is at least 1. */

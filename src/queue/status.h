@@ -6,14 +6,12 @@
 
 #include <mailroom/status.h>
 
+#include "queue/printf_format.h"
+
 /* Keeps the system's code and a sentence for this thread (mr_last_os_error, mr_last_error_text) and returns `status`,
  * so that a failing function ends with `return status_fail(MR_E_NAME, 0, "…", …);`. `format` as in printf; it says
  * what failed, on what, and what to do. 512 bytes are kept. */
-#if defined(__MINGW32__) && !defined(__clang__)
-__attribute__((format(gnu_printf, 3, 4))) /* its plain "printf" means the formats of an older C */
-#elif defined(__GNUC__)
-__attribute__((format(printf, 3, 4)))
-#endif
+PRINTF_FORMAT(3, 4)
 int status_fail(int status, int64_t os_error, const char *format, ...);
 
 /* The same without a sentence: the code's own says all. */

@@ -1,7 +1,7 @@
 /* link_linux.c: a writer's link to a slot over the plain lane: one SOCK_SEQPACKET connection, a packet is a message.
  *
- * Path    link_connect > rendezvous_connect > the send buffer is raised to the slot's largest message, if it can be
- *         link_send > send > the reader's queue in the kernel
+ * Path    link_connect > rendezvous_connect
+ *         link_send > the send buffer is raised, for a message that needs it > send > the reader's queue in the kernel
  *
  * Owners  `socket` and `watched` belong to who may call link_send. `wake_*` are any thread's.
  * L1      watched != NULL: it is the endpoint of `socket`, and owns it. Else the socket is the link's own.
@@ -9,7 +9,8 @@
  *         is shut down, so that the watch completes. There is one at most: a new endpoint is made by link_watch only, whose
  *         caller's previous watch has completed, and then the retired one is closed first.
  * L3      pause_ns != 0: the kernel had no memory for a packet (ENOBUFS, ENOMEM). The socket polls writable all the same, so
- *         the wait is one of time: 1 ms, doubled up to 100 ms, until a send succeeds; only the reader's end ends it sooner.
+ *         the wait is one of time: 1 ms, doubled up to 100 ms, until a send succeeds; only the reader's end and link_wake
+ *         end it sooner. A large packet that is without memory for too long is too big.
  * W1/K1   link_wake stores `woken`, then loads wake_event; link_wait stores wake_event, then exchanges `woken`. Both
  *         seq_cst: at least one of them sees the other, so no wake-up is lost. The event exists only once somebody has
  *         waited.
@@ -28,6 +29,7 @@
 
 #include "queue/memory.h"
 #include "queue/status.h"
+#include "slots/plain_linux.h"
 #include "slots/rendezvous_linux.h"
 
 #define PAUSE_FIRST_NS UINT64_C(1000000)
@@ -36,16 +38,23 @@
 /* What the kernel keeps of a send buffer for itself: a packet may have SO_SNDBUF less this. */
 #define PACKET_OVERHEAD 32u
 
+/* From here on a packet is large in this sense. */
+#define PACKET_LARGE ((size_t) 64 << 10)
+
+/* So often in a row may the kernel have no memory for one large packet until it counts as too big: some 6 s. */
+#define PAUSES_MOST 64u
+
 #define NO_SOCKET (-1)
 
 struct slot_link {
     int socket;
     uint32_t reader_uid;
-    size_t max_message; /* slot and lane; 0 when not connected */
-    size_t max_lane;
+    size_t max_message; /* of the slot, or of the lane once its bound is known; 0 when not connected */
+    size_t max_packet;  /* what the send buffer takes as it is */
     endpoint *watched;  /* L1 */
     endpoint *retired;  /* L2 */
     uint64_t pause_ns;  /* L3 */
+    unsigned pauses;    /* L3, in a row */
     char *name;         /* as displayed; parsed anew at each connection, because a parsed name takes 7 KiB */
     _Atomic int wake_event;
     _Atomic bool woken;
@@ -87,21 +96,26 @@ bool link_is_named(const slot_link *l, const struct slot_name *name)
     return name_parse(&mine, l->name) == MR_OK && name_equal(&mine, name);
 }
 
-/* Makes room for the slot's largest message in one packet, as far as the system allows. */
-static size_t packet_room(int fd, uint64_t max_message)
+static size_t packet_room(int fd)
 {
     int bytes = 0;
     socklen_t size = sizeof bytes;
-    if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &size) < 0)
+    if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &size) < 0 || bytes < (int) PACKET_OVERHEAD)
         return 0;
-    if (max_message + PACKET_OVERHEAD > (uint64_t) bytes) {
-        uint64_t wanted = (max_message + PACKET_OVERHEAD + 1) / 2; /* the kernel doubles it */
-        int half = wanted > INT32_MAX / 2 ? INT32_MAX / 2 : (int) wanted;
-        if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &half, sizeof half) < 0 ||
-            getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, &size) < 0)
-            return 0;
-    }
     return (size_t) bytes - PACKET_OVERHEAD;
+}
+
+/* Raises the send buffer for a message of `length` bytes. Only who sends such messages has the larger buffer, because it
+ * is what a reader that has stopped makes the kernel hold. */
+static bool packet_room_raise(slot_link *l, size_t length)
+{
+    if (length > PLAIN_PACKET_MAX)
+        return false;
+    int half = (int) ((length + PACKET_OVERHEAD + 1) / 2); /* the kernel doubles it, and cuts it to what is allowed */
+    if (setsockopt(l->socket, SOL_SOCKET, SO_SNDBUF, &half, sizeof half) < 0)
+        return false;
+    l->max_packet = packet_room(l->socket);
+    return length <= l->max_packet;
 }
 
 int link_connect(slot_link *l, uint64_t deadline)
@@ -117,16 +131,11 @@ int link_connect(slot_link *l, uint64_t deadline)
     status = rendezvous_connect(&name, l->reader_uid, deadline, &fd, &limits);
     if (status != MR_OK)
         return status;
-    size_t room = packet_room(fd, limits.max_message);
-    if (room == 0) {
-        int error = errno;
-        close(fd);
-        return status_fail(MR_E_SYSTEM, error, "cannot size the send buffer: %s", strerror(error));
-    }
     l->socket = fd;
-    l->max_lane = room;
-    l->max_message = limits.max_message < room ? (size_t) limits.max_message : room;
+    l->max_packet = packet_room(fd);
+    l->max_message = limits.max_message < PLAIN_PACKET_MAX ? (size_t) limits.max_message : PLAIN_PACKET_MAX;
     l->pause_ns = 0;
+    l->pauses = 0;
     return MR_OK;
 }
 
@@ -169,11 +178,21 @@ size_t link_max_message(const slot_link *l)
 
 static int too_big(const slot_link *l, size_t length)
 {
-    if (l->max_message == l->max_lane)
-        return status_fail(MR_E_TOO_BIG, 0, "%zu bytes; the plain lane carries up to %zu (net.core.wmem_max)", length,
-                           l->max_message);
-    return status_fail(MR_E_TOO_BIG, 0, "%zu bytes; the slot takes messages of up to %zu bytes", length,
+    return status_fail(MR_E_TOO_BIG, 0, "%zu bytes; slot and plain lane take messages of up to %zu bytes", length,
                        l->max_message);
+}
+
+/* L3 */
+static int send_no_memory(slot_link *l, size_t length)
+{
+    l->pause_ns = l->pause_ns == 0 ? PAUSE_FIRST_NS : l->pause_ns * 2;
+    if (l->pause_ns > PAUSE_LAST_NS)
+        l->pause_ns = PAUSE_LAST_NS;
+    if (++l->pauses < PAUSES_MOST || length < PACKET_LARGE)
+        return MR_E_FULL;
+    l->pause_ns = 0;
+    l->pauses = 0;
+    return status_fail(MR_E_TOO_BIG, 0, "%zu bytes; the kernel has no memory for a packet of that size", length);
 }
 
 static int send_failed(slot_link *l, size_t length, int error)
@@ -182,11 +201,8 @@ static int send_failed(slot_link *l, size_t length, int error)
     case EAGAIN:
         return MR_E_FULL;
     case ENOBUFS:
-    case ENOMEM: /* L3 */
-        l->pause_ns = l->pause_ns == 0 ? PAUSE_FIRST_NS : l->pause_ns * 2;
-        if (l->pause_ns > PAUSE_LAST_NS)
-            l->pause_ns = PAUSE_LAST_NS;
-        return MR_E_FULL;
+    case ENOMEM:
+        return send_no_memory(l, length);
     case EMSGSIZE:
         return too_big(l, length);
     case EPIPE:
@@ -208,6 +224,10 @@ int link_send(slot_link *l, const void *data, size_t length, uint32_t priority)
         return MR_E_GONE;
     if (length > l->max_message)
         return too_big(l, length);
+    if (length > l->max_packet && !packet_room_raise(l, length)) {
+        l->max_message = l->max_packet; /* the lane's bound is known now */
+        return too_big(l, length);
+    }
     ssize_t sent;
     do
         sent = send(l->socket, data, length, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -215,6 +235,7 @@ int link_send(slot_link *l, const void *data, size_t length, uint32_t priority)
     if (sent < 0)
         return send_failed(l, length, errno);
     l->pause_ns = 0;
+    l->pauses = 0;
     return MR_OK;
 }
 

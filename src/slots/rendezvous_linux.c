@@ -37,7 +37,7 @@
 #include "slots/rendezvous_place_linux.h"
 
 struct rendezvous {
-    struct slot_name name;
+    const struct slot_name *name; /* during the claim only: it is large, and a process has hundreds of slots */
     struct slot_files files;
     char *directory; /* its path, for the end of the name */
     struct held_file lock;
@@ -161,7 +161,7 @@ static int page_make(struct rendezvous *r, const struct place *place, uint64_t m
         return status;
     }
     registry_add(&r->page_file, fd, &s);
-    int status = statistics_page_create(&r->page, fd, r->name.display, max_message);
+    int status = statistics_page_create(&r->page, fd, r->name->display, max_message);
     if (status == MR_OK && fchmod(fd, 0644) != 0)
         status = fail_file(place, file, "given its mode");
     return status;
@@ -217,14 +217,14 @@ static void rendezvous_free(struct rendezvous *r)
 static int claim_held(struct rendezvous *r, struct places *places, const struct access_rule *rule, uint64_t max_message)
 {
     struct place *place;
-    int status = taken_check(places, &r->files, &r->name);
+    int status = taken_check(places, &r->files, r->name);
     if (status == MR_OK)
         status = places_choose(places, &place);
     if (status == MR_OK)
-        status = lock_take(&r->lock, place, r->files.lock, r->name.display);
+        status = lock_take(&r->lock, place, r->files.lock, r->name->display);
     /* Again: it may have come up since, in another directory, or its lock file was deleted under it. */
     if (status == MR_OK)
-        status = taken_check(places, &r->files, &r->name);
+        status = taken_check(places, &r->files, r->name);
     if (status != MR_OK)
         return status;
     r->directory = memory_strdup(place->path);
@@ -241,7 +241,7 @@ int rendezvous_claim(struct rendezvous **out, const struct slot_name *name, cons
     struct rendezvous *r = memory_zalloc(sizeof *r);
     if (r == NULL)
         return status_fail(MR_E_MEMORY, 0, "no memory for a slot");
-    r->name = *name;
+    r->name = name;
     r->lock.fd = r->page_file.fd = r->listener = -1;
     slot_files_of(&r->files, name);
 
@@ -252,6 +252,7 @@ int rendezvous_claim(struct rendezvous **out, const struct slot_name *name, cons
         status = claim_held(r, &places, rule, max_message);
         places_close(&places);
     }
+    r->name = NULL;
     if (status == MR_OK)
         *out = r;
     else
@@ -268,11 +269,6 @@ int rendezvous_listener(const struct rendezvous *r)
 struct statistics_page *rendezvous_page(const struct rendezvous *r)
 {
     return r->page;
-}
-
-const struct slot_name *rendezvous_name(const struct rendezvous *r)
-{
-    return &r->name;
 }
 
 void rendezvous_release(struct rendezvous *r, bool in_child)

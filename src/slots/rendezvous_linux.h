@@ -54,9 +54,6 @@ int rendezvous_listener(const struct rendezvous *r);
 /* The slot's statistics page. Belongs to the rendezvous. */
 struct statistics_page *rendezvous_page(const struct rendezvous *r);
 
-/* The name as it was claimed. */
-const struct slot_name *rendezvous_name(const struct rendezvous *r);
-
 /* To be called on each accepted connection before it is read: sets SO_PASSCRED and turns SO_PASSRIGHTS off (both are
  * inherited from the listener by the kernels we know; this asks for it). *rights_refused (may be NULL) tells whether
  * the kernel refuses passed descriptors by itself. MR_OK or MR_E_SYSTEM. */

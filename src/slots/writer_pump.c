@@ -11,6 +11,8 @@
  */
 #include "slots/writer_private.h"
 
+#include <assert.h>
+
 #include "queue/memory.h"
 
 static _Thread_local struct writer_frame *frames;
@@ -203,6 +205,7 @@ static void pump_settle(mr_writer *w, struct writer_waiter *waiter, struct write
         writer_line_finish(w, waiter, status);
         return;
     }
+    assert(w->posting != NULL);
     (void) queue_remove(&w->posting->queue, &message->node); /* dropped meanwhile: not there any more */
     w->counts.dropped_refused += status != MR_OK;
     writer_message_finish(w, message, status);

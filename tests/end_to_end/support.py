@@ -195,6 +195,21 @@ class EndToEnd(unittest.TestCase):
         """The next `count` lines of a listener with --json, as objects."""
         return [json.loads(program.line()) for _ in range(count)]
 
+    def signal_taken(self, program, number):
+        """Sends a signal, and returns when the program's first eventfd, by which its handler wakes it, is read."""
+        def taken():
+            with open(f"/proc/{program.pid}/status", encoding="ascii") as file:
+                if any(int(line.split()[1], 16) != 0 for line in file if line.startswith(("SigPnd", "ShdPnd"))):
+                    return False
+            for descriptor in sorted(map(int, os.listdir(f"/proc/{program.pid}/fdinfo"))):
+                with open(f"/proc/{program.pid}/fdinfo/{descriptor}", encoding="ascii") as file:
+                    for line in file:
+                        if line.startswith("eventfd-count:"):
+                            return int(line.split()[1], 16) == 0
+            self.fail("the program has no eventfd")
+        program.signal(number)
+        self.until(taken, "the signal is taken")
+
     def until(self, condition, what):
         """For what no event tells: looks until `condition` holds."""
         end = time.monotonic() + LIMIT

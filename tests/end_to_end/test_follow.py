@@ -436,6 +436,15 @@ class State(Follow):
         self.expect(listener, 3, 3)
         self.end(follower)
 
+    def test_a_signal_while_the_slot_is_away(self):
+        """The line that it waits with is sent when the slot comes, and then it ends: nothing else has to happen."""
+        self.append(1)
+        follower = self.ready(super().follow("--wait", "4294967295"))
+        self.signal_taken(follower, signal.SIGTERM)
+        listener = self.listen("a")
+        self.expect(listener, 0, 1)
+        self.assertEqual(follower.wait(), DONE, follower.error_text())
+
     def test_killed_at_random_moments(self):
         """Lines are written and rotated without a pause while the program is killed again and again: none is missing,
         and what comes twice was sent shortly before a kill."""
@@ -468,16 +477,17 @@ class State(Follow):
     def nothing_more_json(self, listener, total, kills, seed):
         self.send("a", "the end")
         got = []
-        while (text := self.messages(listener, 1)[0]["text"]) != "the end":
-            got.append(int(text.split()[1]))
+        by_writer = {}  # of different writers' messages the reader takes turns; only each one's own are in order
+        while (message := self.messages(listener, 1)[0])["text"] != "the end":
+            number = int(message["text"].split()[1])
+            got.append(number)
+            by_writer.setdefault(message["writer"], []).append(number)
         self.assertGreater(kills, 5)
         missing = set(range(total)) - set(got)
         self.assertFalse(missing, f"seed {seed}: {len(missing)} of {total} lines are missing after {kills} kills")
-        # In order, but for steps back to a line that was sent since the last batch.
-        steps_back = sum(b <= a for a, b in zip(got, got[1:]))
-        self.assertLessEqual(steps_back, kills, f"seed {seed}")
-        jumps = [(a, b) for a, b in zip(got, got[1:]) if b > a + 1]
-        self.assertEqual(jumps, [], f"seed {seed}: out of order")
+        self.assertLessEqual(len(by_writer), kills + 1, f"seed {seed}")
+        for numbers in by_writer.values():
+            self.assertEqual(numbers, list(range(numbers[0], numbers[0] + len(numbers))), f"seed {seed}: out of order")
         print(f"    {total} lines, {kills} kills, {len(got) - total} repeated", flush=True)
 
 

@@ -126,6 +126,20 @@ class Send(EndToEnd):
         self.assertEqual(sender.wait(), DONE)
         self.assertIn("ended by a signal after 1 lines", sender.error_text())
 
+    def test_a_signal_while_the_slot_is_away_ends_lines(self):
+        """The line that it waits with is sent when the slot comes back; standard input stays open, and ends nothing."""
+        listener = self.listen("a", arguments=["--count", "1"])
+        sender = self.start("send", "a", "--lines", "--wait", "4294967295", stdin=subprocess.PIPE)
+        for line in (b"one\n", b"two\n"):
+            sender.process.stdin.write(line)
+            sender.process.stdin.flush()
+            listener.wait()
+        self.signal_taken(sender, signal.SIGTERM)
+        listener = self.listen("a")
+        self.assertEqual(listener.line(), b"two\n")
+        self.assertEqual(sender.wait(), DONE)
+        self.assertIn("ended by a signal after 2 lines", sender.error_text())
+
     def test_slot_that_goes_away(self):
         listener = self.listen("a", arguments=["--count", "1"])
         sender = self.start("send", "a", "--lines", stdin=subprocess.PIPE)

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -146,12 +147,12 @@ uint64_t fixture_wakeups(const char *threads)
             continue; /* it has ended */
         bool ours = false;
         while (fgets(line, sizeof line, status) != NULL) {
-            unsigned long long count;
-            char name[17];
-            if (sscanf(line, "Name: %16s", name) == 1)
-                ours = strcmp(name, threads) == 0;
-            else if (ours && sscanf(line, "voluntary_ctxt_switches: %llu", &count) == 1)
-                sum += count;
+            static const char name[] = "Name:\t", switches[] = "voluntary_ctxt_switches:\t";
+            line[strcspn(line, "\n")] = '\0';
+            if (strncmp(line, name, sizeof name - 1) == 0)
+                ours = strcmp(line + sizeof name - 1, threads) == 0;
+            else if (ours && strncmp(line, switches, sizeof switches - 1) == 0)
+                sum += strtoull(line + sizeof switches - 1, NULL, 10);
         }
         fclose(status);
     }

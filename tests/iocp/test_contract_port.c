@@ -1,4 +1,5 @@
-/* test_contract_port.c: rules C11 to C20 of src/iocp/backend.h: packets, waiting, deadlines, ending. */
+/* test_contract_port.c: rules C11 to C20 of src/iocp/backend.h: packets, waiting, deadlines, ending.
+ * Longer than other files, as test_contract.c is: one contract, one text, in the order of its rules. */
 #include "contract.h"
 
 /* C11: order and turns. */

@@ -454,12 +454,12 @@ TEST(port_linux, an_idle_pool_switches_no_context)
 
 /* Forked children */
 
-/* The thread sanitizer asks the program: a forked child may start threads, the allocator's locks are taken care of. */
-__attribute__((visibility("default"))) const char *__tsan_default_options(void);
-const char *__tsan_default_options(void)
-{
-    return "die_after_fork=0";
-}
+/* The thread sanitizer knows no threads that a forked child starts; what needs none is tested there too. */
+#ifdef __SANITIZE_THREAD__
+static const bool child_may_start_threads = false;
+#else
+static const bool child_may_start_threads = true;
+#endif
 
 static int child_status(pid_t child)
 {
@@ -473,11 +473,17 @@ TEST(port_linux, in_a_forked_child_the_port_is_the_parents)
     mr_port *shared;
     CHECK_STATUS(mr_port_shared_acquire(&shared), MR_OK);
     pool_open(2);
+    /* No thread is left in the middle of its start, with an allocator's lock that the child would inherit. */
+    port *clock = port_new();
+    (void) wakeups_settle(clock, "mr-worker");
+    port_finish(clock, NULL, NULL);
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
         if (mr_port_close(chain_port) != MR_E_FORKED || mr_port_check(chain_port) != MR_E_FORKED)
             _exit(1);
+        if (!child_may_start_threads)
+            _exit(0);
         mr_port *own; /* the child opens ports of its own, the shared one included */
         if (mr_port_shared_acquire(&own) != MR_OK || own == shared || mr_port_check(own) != MR_OK)
             _exit(2);

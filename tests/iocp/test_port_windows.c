@@ -335,6 +335,33 @@ TEST(pipe, c06_without_message_boundaries_it_gives_what_is_there)
     port_finish(p, e, NULL);
 }
 
+TEST(pipe, c06_a_clients_end_keeps_message_boundaries)
+{
+    wchar_t name[NAME_UNITS];
+    slot_name(name, L"\\\\.\\pipe\\");
+    HANDLE server = CreateNamedPipeW(name, PIPE_ACCESS_DUPLEX, PIPE_TYPE_MESSAGE, 1, 4096, 4096, 0, NULL);
+    CHECK_CALL(server != INVALID_HANDLE_VALUE);
+    /* It begins in byte mode, where two messages would be read as one. */
+    HANDLE client = CreateFileW(name, GENERIC_READ | GENERIC_WRITE, 0, NULL, OPEN_EXISTING, FILE_FLAG_OVERLAPPED, NULL);
+    CHECK_CALL(client != INVALID_HANDLE_VALUE);
+    port *p = port_new();
+    endpoint *e = endpoint_new(p, (os_handle) client);
+    char buffer[4];
+    operation o = operation_new();
+    DWORD bytes;
+    CHECK_CALL(WriteFile(server, "first", 5, &bytes, NULL));
+    CHECK_CALL(WriteFile(server, "", 0, &bytes, NULL));
+    CHECK_CALL(WriteFile(server, "third", 5, &bytes, NULL));
+    operation_finish(p, &o, port_receive(e, &o, buffer, sizeof buffer));
+    CHECK_STATUS(o.status, MR_E_SMALL);
+    CHECK_EQ(o.bytes, 5);
+    receive_message(p, e, "first");
+    receive_message(p, e, "");
+    receive_message(p, e, "third");
+    CHECK_CALL(CloseHandle(server));
+    port_finish(p, e, NULL);
+}
+
 TEST(pipe, c08_accept_hands_over_one_instance_after_the_other)
 {
     enum { PEERS = 20 };

@@ -137,6 +137,7 @@ TEST(buffer_pool, the_ceiling_is_exact_and_the_urgent_share_kept)
     struct buffer *buffer[1200];
     size_t normal = ((1 << 20) - (1 << 17) - own) / block;
     size_t all = ((1 << 20) - own) / block;
+    CHECK(normal > 0 && normal < all);
     for (size_t i = 0; i < normal; i++) {
         buffer[i] = get(pool, NULL, 1000);
     }

@@ -102,9 +102,10 @@ TEST(histogram, percentiles_and_merging_agree_with_a_sorted_array)
     CHECK_EQ(halves[0].minimum, values[0]);
     CHECK_EQ(halves[0].maximum, values[COUNT - 1]);
     for (int permille = 1; permille <= 1000; permille++) {
-        uint64_t exact = values[permille * COUNT / 1000 - 1];
+        int rank = permille * COUNT / 1000;
+        uint64_t exact = values[rank - 1];
         /* In the middle between two ranks, so that rounding decides nothing. */
-        uint64_t found = histogram_percentile(&halves[0], (permille * COUNT / 1000 - 0.5) * 100 / COUNT);
+        uint64_t found = histogram_percentile(&halves[0], (rank - 0.5) * 100 / COUNT);
         CHECK(found >= exact);
         CHECK(found - exact <= exact >> BITS);
     }

@@ -1,4 +1,5 @@
 /* test_directory.c: the list of live slots, and the path for plain clients. */
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -32,7 +33,8 @@ static int collect(const mr_slot_entry *entry, void *context)
 {
     struct listing *listing = context;
     CHECK_EQ(entry->size, sizeof *entry);
-    strcat(strcat(listing->text, entry->name + strlen("\\\\.\\mailslot\\")), " ");
+    size_t length = strlen(listing->text);
+    snprintf(listing->text + length, sizeof listing->text - length, "%s ", entry->name + strlen("\\\\.\\mailslot\\"));
     listing->last = *entry;
     return --listing->stop_after == 0;
 }

@@ -147,22 +147,10 @@ TEST(name, any_other_character_is_legal)
 
 TEST(name, not_utf8_is_refused)
 {
-    static const char *const bad[] = {"\xC0\x80",
-                                      "\xC1\xBF",
-                                      "\xE0\x80\x80",
-                                      "\xE0\x9F\xBF",
-                                      "\xF0\x80\x80\x80",
-                                      "\xED\xA0\x80",
-                                      "\xED\xBF\xBF",
-                                      "\xF4\x90\x80\x80",
-                                      "\xF5\x80\x80\x80",
-                                      "\xC3",
-                                      "\xE2\x82",
-                                      "\xF0\x9F\x93",
-                                      "\xC3"
-                                      "a",
-                                      "\xE2\x82"
-                                      "a"};
+    static const char *const bad[] = {"\xC0\x80",         "\xC1\xBF",     "\xE0\x80\x80", "\xE0\x9F\xBF",
+                                      "\xF0\x80\x80\x80", "\xED\xA0\x80", "\xED\xBF\xBF", "\xF4\x90\x80\x80",
+                                      "\xF5\x80\x80\x80", "\xC3",         "\xE2\x82",     "\xF0\x9F\x93",
+                                      "\xC3\x61",         "\xE2\x82\x61"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         char text[16];
         snprintf(text, sizeof text, "ab%s", bad[i]);
@@ -203,11 +191,12 @@ TEST(name, at_most_255_characters)
     }
     repeat(text, "h", 240);
     char remote[512];
-    snprintf(remote, sizeof remote, "\\\\%.240s\\mailslot\\ab", text); /* 2 + 240 + 10 + 2 = 254 */
-    CHECK_EQ(parsed(remote).kind, SLOT_NAME_HOST);
-    strcat(remote, "c");
-    CHECK_EQ(parsed(remote).kind, SLOT_NAME_HOST);
-    strcat(remote, "d");
+    static const char *const names[] = {"ab", "abc", "abcd"}; /* 2 + 240 + 10 + 2 = 254, 255 and 256 */
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(remote, sizeof remote, "\\\\%.240s\\mailslot\\%s", text, names[i]);
+        CHECK_EQ(parsed(remote).kind, SLOT_NAME_HOST);
+    }
+    snprintf(remote, sizeof remote, "\\\\%.240s\\mailslot\\%s", text, names[2]);
     refused(remote, "256 characters");
 }
 

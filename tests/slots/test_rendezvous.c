@@ -16,7 +16,6 @@ TEST(rendezvous, comes_up_and_goes)
     struct rendezvous *r;
     CHECK_STATUS(connect_once("a"), MR_E_NO_SLOT);
     CHECK_STATUS(claim(&r, "A"), MR_OK);
-    CHECK_STR(rendezvous_name(r)->display, "\\\\.\\mailslot\\A");
     CHECK_EQ(file_mode(scratch, "a.lock"), 0600);
     CHECK_EQ(file_mode(scratch, "a.sock"), 0600);
     CHECK_EQ(file_mode(scratch, "a.page"), 0644);
@@ -350,6 +349,7 @@ TEST(rendezvous, running_out_of_descriptors)
     int fillers[1024], count = 0;
     while (count < 1024 && (fillers[count] = dup(STDERR_FILENO)) >= 0 && fillers[count] < 200)
         count++;
+    CHECK(count > 0);
     int free_ones = 0, status;
     /* Lower the limit to what is open now, then give back one descriptor after the other. */
     struct rlimit limit;
@@ -364,6 +364,7 @@ TEST(rendezvous, running_out_of_descriptors)
         CHECK_MSG(connected == MR_OK || connected == MR_E_DESCRIPTORS, "%d free: %s: %s", free_ones,
                   mr_status_name(connected), mr_last_error_text());
         CHECK(free_ones > 0 || status != MR_OK);
+        CHECK(count > 0);
         close(fillers[--count]);
         free_ones++;
     } while (status != MR_OK && free_ones < 20);

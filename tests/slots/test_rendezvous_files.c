@@ -17,9 +17,11 @@ TEST(rendezvous_files, names_of_every_byte_and_of_full_length)
     for (size_t i = 0; i < 5; i++) {
         char text[MR_NAME_MAX] = "";
         size_t each = i == 4 ? 2 : 1; /* characters */
-        for (size_t length = 0; length + each < 242; length += each)
-            strcat(text, i == 4 && length == 0 ? "yx" : characters[i]);
-        size_t end = strlen(text);
+        size_t end = 0;
+        for (size_t length = 0; length + each < 242; length += each) {
+            const char *next = i == 4 && length == 0 ? "yx" : characters[i];
+            end += (size_t) snprintf(text + end, sizeof text - end, "%s", next);
+        }
         for (size_t j = 0; j < 2; j++) { /* two long names that differ at their end only */
             text[end] = j == 0 ? '1' : '2';
             text[end + 1] = '\0';
