@@ -15,6 +15,8 @@
  *         by the next lower level that there is. During COMPANION_AGE after connecting the companion is looked for again: the
  *         slot may be just coming up, its plain name is there first.
  * L5      Handles are not inheritable, and let others read and write: the writer that does not would shut the others out.
+ * L6      The page of a slot of this library says how large a message may be, which the system does not tell a writer; and
+ *         that the slot has left its name, which some systems (Wine) do not tell either.
  */
 #include "slots/backend.h"
 
@@ -44,6 +46,8 @@ struct slot_link {
     bool alone[MR_LEVELS_MAX];      /* L4: no companion there, and none is looked for again */
     uint32_t levels;
     uint64_t connected_at;
+    const void *page; /* of the slot that it is connected to, where that has one (L6) */
+    uint32_t life;    /* as it was when connecting */
     size_t max_message; /* of the way there, and of the slot where it has a page */
     size_t max_way;     /* of the way there alone */
     DWORD patience_ms;
@@ -173,14 +177,17 @@ static int error_explain(const slot_link *l, DWORD error)
     return status_fail(status, error, "cannot open %s for writing: error %lu", name, error);
 }
 
-/* The system does not tell a writer how large a message may be; the page of a slot of this library does. */
-static void slot_bound_learn(slot_link *l)
+/* L6 */
+static void page_open(slot_link *l)
 {
     struct statistics_view *view = l->name->kind == SLOT_NAME_LOCAL ? memory_alloc(sizeof *view) : NULL;
     if (view == NULL)
         return;
-    if (section_look(l->name, view) && view->max_message < l->max_way)
-        l->max_message = (size_t) view->max_message;
+    l->page = section_look(l->name, view);
+    if (l->page != NULL) {
+        l->life = statistics_page_life(l->page);
+        l->max_message = view->max_message < l->max_way ? (size_t) view->max_message : l->max_way;
+    }
     memory_free(view);
 }
 
@@ -193,7 +200,7 @@ int link_connect(slot_link *l, uint64_t deadline)
     l->handle[0] = handle_open(l, 0, &error);
     if (l->handle[0] == INVALID_HANDLE_VALUE)
         return error_explain(l, error);
-    slot_bound_learn(l);
+    page_open(l);
     l->connected_at = clock_now();
     l->pause_ns = 0;
     memset(l->alone, 0, sizeof l->alone);
@@ -212,6 +219,8 @@ void link_disconnect(slot_link *l)
             CloseHandle(l->handle[level]);
         l->handle[level] = INVALID_HANDLE_VALUE;
     }
+    section_unmap(l->page);
+    l->page = NULL;
     l->max_message = l->max_way;
     l->pause_ns = 0;
 }
@@ -295,6 +304,10 @@ int link_send(slot_link *l, const void *data, size_t length, uint32_t priority)
 {
     if (l->handle[0] == INVALID_HANDLE_VALUE)
         return MR_E_GONE;
+    if (l->page != NULL && statistics_page_life(l->page) != l->life) {
+        link_disconnect(l);
+        return MR_E_GONE;
+    }
     if (length > l->max_message)
         return too_big(l, length);
     HANDLE handle = handle_for(l, priority < l->levels ? priority : l->levels - 1);

@@ -358,6 +358,7 @@ int slot_rename(slot *s, const struct slot_name *name)
     int status = lanes_create(next, s, name);
     if (status != MR_OK)
         return status;
+    section_close(s->section); /* from here on writers of this library know that the old name is gone */
     mutex_lock(&s->lock);
     unsigned ended = 0;
     for (unsigned level = 0; level < s->levels; level++) { /* the plain name first (I4) */
@@ -378,7 +379,6 @@ int slot_rename(slot *s, const struct slot_name *name)
         s->retiring -= closed;
         mutex_unlock(&s->lock);
     }
-    section_close(s->section);
     s->section = section_create(name, s->max_message);
     mutex_lock(&s->lock);
     if (s->handed)
@@ -518,6 +518,8 @@ void slot_close(slot *s, bool in_child, uint64_t *lost)
 {
     (void) in_child; /* Windows does not fork */
     *lost = 0;
+    section_close(s->section);
+    s->section = NULL;
     mutex_lock(&s->lock);
     if (s->port == NULL)
         lanes_cancel(s); /* with one, slot_settle has seen to it */

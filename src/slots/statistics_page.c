@@ -11,6 +11,9 @@
  * Atomics Every word of a copy is stored relaxed, so that no store is torn or invented by the compiler. No order between
  *         them is needed or claimed: P3 finds a mixture whatever the order in which the words became visible. A reader is
  *         another process, with which C11's orders would not pair anyway.
+ * E1      `life` is odd while a slot has the name, and counts up when it leaves the name and when one takes it: stored with
+ *         release, loaded with acquire by those who have the page mapped. Another value than before: the slot is gone. (The
+ *         same value says nothing: a killed owner counts no more.) The head changes only while it is even.
  * Hostile The reader takes nothing on trust: lengths, the end of the text. Figures may be lies, and are only shown.
  */
 #include "slots/statistics_page.h"
@@ -48,6 +51,7 @@ struct page_copy {
 struct page_layout {
     struct page_head head;
     struct page_copy copies[COPIES];
+    _Alignas(64) _Atomic uint32_t life; /* E1 */
 };
 
 _Static_assert(sizeof(struct page_layout) <= NAME_OFFSET, "the name stands behind the copies");
@@ -96,11 +100,30 @@ void statistics_page_image(char *image, const char *display, uint64_t max_messag
     memcpy(image + NAME_OFFSET, display, length);
 }
 
+static void life_next(struct page_layout *layout)
+{
+    uint32_t life = atomic_load_explicit(&layout->life, memory_order_relaxed); /* its owner's alone to change */
+    atomic_store_explicit(&layout->life, life + 1, memory_order_release);
+}
+
 void statistics_page_start(struct statistics_page *page, void *mapping)
 {
     static const uint64_t nothing[FIGURES] = {[2] = UINT64_MAX}; /* next_size: nothing waits */
     *page = (struct statistics_page){.layout = mapping};
     page_store(page, nothing);
+    life_next(mapping);
+}
+
+void statistics_page_take_over(struct statistics_page *page, void *mapping, const char *image)
+{
+    struct page_layout *layout = mapping;
+    if (statistics_page_life(mapping) % 2 != 0)
+        life_next(layout); /* its owner was killed */
+    memcpy((char *) mapping + offsetof(struct page_layout, copies), image + offsetof(struct page_layout, copies),
+           sizeof layout->copies);
+    memcpy((char *) mapping + NAME_OFFSET, image + NAME_OFFSET, STATISTICS_PAGE_SIZE - NAME_OFFSET);
+    memcpy(&layout->head, image, sizeof layout->head);
+    statistics_page_start(page, mapping);
 }
 
 void statistics_page_publish(struct statistics_page *page, const struct slot_figures *f)
@@ -158,4 +181,14 @@ enum statistics_image statistics_image_read(const char *image, struct statistics
     if (!head_read(image, view))
         return IMAGE_NONE;
     return copies_read(image, view) ? IMAGE_WHOLE : IMAGE_TORN;
+}
+
+void statistics_page_end(struct statistics_page *page)
+{
+    life_next(page->layout);
+}
+
+uint32_t statistics_page_life(const void *mapping)
+{
+    return atomic_load_explicit(&((const struct page_layout *) mapping)->life, memory_order_acquire);
 }

@@ -47,6 +47,13 @@ void statistics_page_start(struct statistics_page *page, void *mapping);
 /* Shows new figures. One thread at a time; never blocks, never fails. `max_message` of the figures is not looked at. */
 void statistics_page_publish(struct statistics_page *page, const struct slot_figures *figures);
 
+/* The same in a page that another slot had before, and that others may have mapped still. */
+void statistics_page_take_over(struct statistics_page *page, void *mapping, const char *image);
+/* The slot leaves its name: whoever has the page mapped can see it. */
+void statistics_page_end(struct statistics_page *page);
+/* Odd while a slot has the name; another value than before: that slot has gone. */
+uint32_t statistics_page_life(const void *mapping);
+
 enum statistics_image {
     IMAGE_NONE, /* no page */
     IMAGE_TORN, /* caught in the middle of two updates: copy it again */

@@ -4,6 +4,8 @@
  *         process: section_look (by name), section_visit (all that the object directory lists) > a copy > statistics_view
  * Owners  The section is the reader's; it is complete before anybody else can be told that the slot exists, but may be seen
  *         before: then it holds no page yet (no magic).
+ * S0      The mailslot's name is ours when the page is made, so a page that is there already is a former owner's: kept by a
+ *         writer that looks at it still, or of a process that was killed just now. It is taken over, where we may write to it.
  * S1      Machine-wide (Global) sections need a privilege that services and administrators have; others make theirs for the
  *         session (Local). Who looks, looks in both.
  * S2      Everybody may read, the owner, SYSTEM and administrators may write.
@@ -48,35 +50,25 @@ static void section_name(wchar_t name[NAME_ROOM], const wchar_t *place, const st
                     (unsigned long long) b);
 }
 
-static HANDLE section_make(const wchar_t *name, PSECURITY_DESCRIPTOR security)
-{
-    SECURITY_ATTRIBUTES attributes = {.nLength = sizeof attributes, .lpSecurityDescriptor = security};
-    HANDLE handle =
-        CreateFileMappingW(INVALID_HANDLE_VALUE, &attributes, PAGE_READWRITE, 0, STATISTICS_PAGE_SIZE, name);
-    if (handle == NULL || GetLastError() != ERROR_ALREADY_EXISTS)
-        return handle;
-    CloseHandle(handle); /* somebody else's */
-    return NULL;
-}
-
 struct section *section_create(const struct slot_name *name, uint64_t max_message)
 {
     PSECURITY_DESCRIPTOR security = NULL;
     struct section *section = memory_zalloc(sizeof *section);
     if (section == NULL || security_make_page(&security) != MR_OK)
         goto fail;
-    for (int i = 0; i < PLACES && section->handle == NULL; i++) { /* S1 */
+    SECURITY_ATTRIBUTES attributes = {.nLength = sizeof attributes, .lpSecurityDescriptor = security};
+    for (int i = 0; i < PLACES && section->handle == NULL; i++) { /* S0, S1 */
         wchar_t text[NAME_ROOM];
         section_name(text, places[i], name);
-        section->handle = section_make(text, security);
+        section->handle =
+            CreateFileMappingW(INVALID_HANDLE_VALUE, &attributes, PAGE_READWRITE, 0, STATISTICS_PAGE_SIZE, text);
     }
-    char *mapping = section->handle == NULL ? NULL : MapViewOfFile(section->handle, FILE_MAP_WRITE, 0, 0, 0);
+    char *mapping = section->handle == NULL ? NULL : MapViewOfFile(section->handle, FILE_MAP_WRITE, 0, 0, STATISTICS_PAGE_SIZE);
     if (mapping == NULL)
         goto fail;
     char image[STATISTICS_PAGE_SIZE];
     statistics_page_image(image, name->display, max_message, GetCurrentProcessId());
-    memcpy(mapping, image, sizeof image);
-    statistics_page_start(&section->page, mapping);
+    statistics_page_take_over(&section->page, mapping, image);
     LocalFree(security);
     return section;
 fail:
@@ -94,8 +86,10 @@ void section_close(struct section *section)
 {
     if (section == NULL)
         return;
-    if (section->page.layout != NULL)
+    if (section->page.layout != NULL) {
+        statistics_page_end(&section->page);
         UnmapViewOfFile(section->page.layout);
+    }
     if (section->handle != NULL)
         CloseHandle(section->handle);
     memory_free(section);
@@ -103,22 +97,33 @@ void section_close(struct section *section)
 
 /* ---- looking ---- */
 
-static bool section_read(const wchar_t *name, struct statistics_view *view)
+/* The page, mapped, and a whole copy of it; NULL: none, or its slot has left the name. */
+static const void *section_read(const wchar_t *name, struct statistics_view *view)
 {
     HANDLE handle = OpenFileMappingW(FILE_MAP_READ, FALSE, name);
     if (handle == NULL)
-        return false;
+        return NULL;
     const char *mapping = MapViewOfFile(handle, FILE_MAP_READ, 0, 0, STATISTICS_PAGE_SIZE); /* fails on a smaller one */
+    CloseHandle(handle); /* the mapping keeps the section */
     enum statistics_image found = mapping == NULL ? IMAGE_NONE : IMAGE_TORN;
     for (int i = 0; i < READ_TRIES && found == IMAGE_TORN; i++) {
         char image[STATISTICS_PAGE_SIZE];
+        uint32_t life = statistics_page_life(mapping);
         memcpy(image, mapping, sizeof image);
-        found = statistics_image_read(image, view);
+        found = life % 2 == 0 ? IMAGE_NONE : statistics_image_read(image, view);
+        if (statistics_page_life(mapping) != life)
+            found = IMAGE_TORN;
     }
+    if (found == IMAGE_WHOLE)
+        return mapping;
+    section_unmap(mapping);
+    return NULL;
+}
+
+void section_unmap(const void *mapping)
+{
     if (mapping != NULL)
         UnmapViewOfFile(mapping);
-    CloseHandle(handle);
-    return found == IMAGE_WHOLE;
 }
 
 static bool view_is_of(const struct statistics_view *view, const struct slot_name *name)
@@ -129,15 +134,17 @@ static bool view_is_of(const struct statistics_view *view, const struct slot_nam
     return same;
 }
 
-bool section_look(const struct slot_name *name, struct statistics_view *view)
+const void *section_look(const struct slot_name *name, struct statistics_view *view)
 {
     for (int i = 0; i < PLACES; i++) {
         wchar_t text[NAME_ROOM];
         section_name(text, places[i], name);
-        if (section_read(text, view) && view_is_of(view, name))
-            return true;
+        const void *mapping = section_read(text, view);
+        if (mapping != NULL && view_is_of(view, name))
+            return mapping;
+        section_unmap(mapping);
     }
-    return false;
+    return NULL;
 }
 
 /* ---- all of them ---- */
@@ -198,8 +205,10 @@ int section_visit(int (*visit)(const struct statistics_view *view, const char *p
         /* The last answer is a warning or an error; 0 is an entry. */
         for (; handle != NULL && status == MR_OK && query(handle, entry, ENTRY_ROOM, TRUE, first, &position, &length) == 0;
              first = FALSE) {
-            if (entry_name(entry, places[place], name) && section_read(name, view))
+            const void *mapping = entry_name(entry, places[place], name) ? section_read(name, view) : NULL;
+            if (mapping != NULL)
                 status = visit(view, place_names[place], context);
+            section_unmap(mapping);
         }
         if (handle != NULL)
             NtClose(handle);

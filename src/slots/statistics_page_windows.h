@@ -18,8 +18,9 @@ struct section *section_create(const struct slot_name *name, uint64_t max_messag
 struct statistics_page *section_page(struct section *section);
 void section_close(struct section *section); /* NULL is allowed */
 
-/* Reads the page of the slot `name`. False: it has none that can be read. */
-bool section_look(const struct slot_name *name, struct statistics_view *view);
+/* Reads the page of the slot `name`, and keeps it mapped, which section_unmap ends. NULL: it has none that can be read. */
+const void *section_look(const struct slot_name *name, struct statistics_view *view);
+void section_unmap(const void *mapping); /* NULL is allowed */
 
 /* Calls `visit` for each page that this process can see, until it returns other than MR_OK; `place` is "Global" or "Local".
  * MR_OK, MR_E_MEMORY, what visit returned. */

@@ -28,6 +28,9 @@ void slots_expect(mr_reader *reader, const char *text);
 
 mr_reader_statistics slots_statistics(mr_reader *reader);
 
+/* Does the system carry messages to slots of other machines? */
+extern const bool slots_reach_other_machines;
+
 /* Do readers know how many writers are connected? */
 extern const bool slots_tell_connections;
 

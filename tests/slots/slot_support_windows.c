@@ -9,6 +9,7 @@
 
 enum { CLIENTS_MAX = 8192 };
 
+const bool slots_reach_other_machines = true;
 const bool slots_tell_connections = false;
 
 /* Clients are numbers, as descriptors are; the number of a closed one is not used again. */
