@@ -47,7 +47,8 @@ static int catalogue_add(struct catalogue *catalogue, const char *display, const
         catalogue->list = list;
         catalogue->room = room;
     }
-    struct found found = {.entry = *entry, .folded = memory_strdup(catalogue->name.folded),
+    struct found found = {.entry = *entry,
+                          .folded = memory_strdup(catalogue->name.folded),
                           .display = memory_strdup(catalogue->name.display)};
     if (found.folded == NULL || found.display == NULL) {
         memory_free(found.folded);

@@ -41,19 +41,19 @@
 
 struct slot_link {
     struct slot_name *name;
-    wchar_t *wide[MR_LEVELS_MAX];   /* the system's names, made at first use */
-    HANDLE handle[MR_LEVELS_MAX];   /* INVALID_HANDLE_VALUE: not opened */
-    bool alone[MR_LEVELS_MAX];      /* L4: no companion there, and none is looked for again */
+    wchar_t *wide[MR_LEVELS_MAX]; /* the system's names, made at first use */
+    HANDLE handle[MR_LEVELS_MAX]; /* INVALID_HANDLE_VALUE: not opened */
+    bool alone[MR_LEVELS_MAX];    /* L4: no companion there, and none is looked for again */
     uint32_t levels;
     uint64_t connected_at;
-    const void *page; /* of the slot that it is connected to, where that has one (L6) */
-    uint32_t life;    /* as it was when connecting */
+    const void *page;   /* of the slot that it is connected to, where that has one (L6) */
+    uint32_t life;      /* as it was when connecting */
     size_t max_message; /* of the way there, and of the slot where it has a page */
     size_t max_way;     /* of the way there alone */
     DWORD patience_ms;
     uint32_t timeout_ms;
-    uint64_t pause_ns;  /* L3 */
-    HANDLE written;     /* the write's event */
+    uint64_t pause_ns; /* L3 */
+    HANDLE written;    /* the write's event */
     HANDLE wake;
 };
 
@@ -161,13 +161,17 @@ static int error_explain(const slot_link *l, DWORD error)
     const char *name = l->name->display;
     switch (error) {
     case REMOTE_MAILSLOTS_OFF:
-        return status_fail(MR_E_UNSUPPORTED, error, "this Windows has mailslots of other machines turned off (error 3025), as all "
-                                                    "do by default since Windows 11 24H2 and Windows Server 2025: %s", name);
+        return status_fail(MR_E_UNSUPPORTED, error,
+                           "this Windows has mailslots of other machines turned off (error 3025), as all "
+                           "do by default since Windows 11 24H2 and Windows Server 2025: %s",
+                           name);
     case ERROR_BAD_NETPATH:
         return status_fail(MR_E_NO_SLOT, error, "%s: no such machine or domain can be reached", name);
     case ERROR_SHARING_VIOLATION:
-        return status_fail(MR_E_SYSTEM, error, "%s: another program writes to it that lets no other writer in (it was opened "
-                                               "without FILE_SHARE_WRITE)", name);
+        return status_fail(MR_E_SYSTEM, error,
+                           "%s: another program writes to it that lets no other writer in (it was opened "
+                           "without FILE_SHARE_WRITE)",
+                           name);
     case ERROR_ACCESS_DENIED:
         return status_fail(MR_E_ACCESS, error, "%s: this user may not write to it", name);
     default:
@@ -253,7 +257,8 @@ static int too_big(const slot_link *l, size_t length)
 {
     if (l->name->kind == SLOT_NAME_LOCAL)
         return status_fail(MR_E_TOO_BIG, 0, "%zu bytes are more than %s takes", length, l->name->display);
-    return status_fail(MR_E_TOO_BIG, 0, "%zu bytes; the system carries up to %u to %s", length, BROADCAST_MAX, l->name->display);
+    return status_fail(MR_E_TOO_BIG, 0, "%zu bytes; the system carries up to %u to %s", length, BROADCAST_MAX,
+                       l->name->display);
 }
 
 static int send_failed(slot_link *l, size_t length, DWORD error)

@@ -62,8 +62,8 @@ static enum way way_find(void)
     if (known != WAY_UNKNOWN)
         return known;
     wchar_t name[96];
-    (void) swprintf(name, sizeof name / sizeof name[0], L"\\\\.\\mailslot\\mailroom\\probe\\%lu\\%lu", GetCurrentProcessId(),
-                    GetCurrentThreadId());
+    (void) swprintf(name, sizeof name / sizeof name[0], L"\\\\.\\mailslot\\mailroom\\probe\\%lu\\%lu",
+                    GetCurrentProcessId(), GetCurrentThreadId());
     HANDLE probe = CreateMailslotW(name, 0, MAILSLOT_WAIT_FOREVER, NULL);
     if (probe == INVALID_HANDLE_VALUE)
         return WAY_DOCUMENTED; /* for this time: the slot's own creation tells what is wrong */
@@ -86,14 +86,18 @@ static HANDLE create_native(const wchar_t *name, DWORD size, PSECURITY_DESCRIPTO
         return INVALID_HANDLE_VALUE;
     }
     (void) swprintf(path, units + 1, L"%ls%ls", prefix, name + 4); /* behind \\.\ */
-    UNICODE_STRING text = {.Length = (USHORT) (units * sizeof *path), .MaximumLength = (USHORT) ((units + 1) * sizeof *path),
+    UNICODE_STRING text = {.Length = (USHORT) (units * sizeof *path),
+                           .MaximumLength = (USHORT) ((units + 1) * sizeof *path),
                            .Buffer = path};
-    OBJECT_ATTRIBUTES attributes = {.Length = sizeof attributes, .ObjectName = &text, .Attributes = OBJ_CASE_INSENSITIVE,
+    OBJECT_ATTRIBUTES attributes = {.Length = sizeof attributes,
+                                    .ObjectName = &text,
+                                    .Attributes = OBJ_CASE_INSENSITIVE,
                                     .SecurityDescriptor = security};
     IO_STATUS_BLOCK block;
     LARGE_INTEGER forever = {.QuadPart = -1}; /* L4 */
     HANDLE handle;
-    NTSTATUS status = create(&handle, GENERIC_READ | SYNCHRONIZE | WRITE_DAC, &attributes, &block, 0, 0, size, &forever);
+    NTSTATUS status =
+        create(&handle, GENERIC_READ | SYNCHRONIZE | WRITE_DAC, &attributes, &block, 0, 0, size, &forever);
     memory_free(path);
     if (status >= 0)
         return handle;
@@ -114,8 +118,8 @@ static int create_fail(const struct slot_name *name, unsigned level, DWORD error
 {
     int status = wide_status(error);
     if (status == MR_E_EXISTS && level > 0)
-        return status_fail(status, error, "%s\\~%u is taken, which would carry this slot's messages of level %u", name->display,
-                           level, level);
+        return status_fail(status, error, "%s\\~%u is taken, which would carry this slot's messages of level %u",
+                           name->display, level, level);
     if (status == MR_E_EXISTS)
         return status_fail(status, error, "%s: a live slot has this name", name->display);
     if (status == MR_E_NO_SLOT)
@@ -211,7 +215,8 @@ static void read_direct(struct lane *lane, void *data, DWORD size)
     lane->overlapped = (OVERLAPPED){.hEvent = lane->slot->arrived};
     DWORD bytes = 0;
     if (ReadFile(lane->handle, data, size, NULL, &lane->overlapped)) {
-        DWORD error = GetOverlappedResult(lane->handle, &lane->overlapped, &bytes, FALSE) ? ERROR_SUCCESS : GetLastError();
+        DWORD error =
+            GetOverlappedResult(lane->handle, &lane->overlapped, &bytes, FALSE) ? ERROR_SUCCESS : GetLastError();
         result_set(lane, error, bytes);
         return;
     }

@@ -196,7 +196,8 @@ static void kept_deliver(slot *s, struct slot_budget *budget)
         mutex_unlock(&s->lock);
         if (node == NULL)
             return;
-        struct slot_message *message = (struct slot_message *) (void *) ((char *) node - offsetof(struct slot_message, node));
+        struct slot_message *message =
+            (struct slot_message *) (void *) ((char *) node - offsetof(struct slot_message, node));
         slot_deliver(s, slot_message_buffer(message), budget);
     }
 }
@@ -529,7 +530,8 @@ void slot_close(slot *s, bool in_child, uint64_t *lost)
         *lost += lane_destroy(s->lane[level]); /* I4 */
     for (struct queue_node *next; node != NULL; node = next, ++*lost) {
         next = node->next;
-        struct slot_message *message = (struct slot_message *) (void *) ((char *) node - offsetof(struct slot_message, node));
+        struct slot_message *message =
+            (struct slot_message *) (void *) ((char *) node - offsetof(struct slot_message, node));
         buffer_release(slot_message_buffer(message), NULL);
     }
     slot_free(s);

@@ -25,9 +25,9 @@ struct lane {
     slot *slot;
     unsigned level;
     HANDLE handle;
-    endpoint *end;        /* with a port: owns the handle */
+    endpoint *end;         /* with a port: owns the handle */
     OVERLAPPED overlapped; /* without one */
-    operation operation;  /* its results; with a port also the operation itself */
+    operation operation;   /* its results; with a port also the operation itself */
 
     enum lane_state state; /* the slot's lock, as what follows */
     bool retired;          /* of an old name: nothing is started on it any more */
@@ -37,8 +37,8 @@ struct lane {
     struct buffer *buffer; /* a pooled one to read into */
     void *spill;           /* memory for a message that will be dropped, instead of `buffer` */
     size_t spill_size;
-    uint64_t pause_ns;     /* after a failure; 0: the last read was none */
-    uint64_t retry_at;     /* without a port: no read before */
+    uint64_t pause_ns; /* after a failure; 0: the last read was none */
+    uint64_t retry_at; /* without a port: no read before */
     struct size_advisor advisor;
 };
 
@@ -61,7 +61,7 @@ struct slot {
     unsigned streak;     /* messages taken from companions in a row */
     unsigned next_lower; /* where the next look from below begins */
 
-    mutex lock; /* all that follows */
+    mutex lock;        /* all that follows */
     condition changed; /* `retiring` */
     struct lane *lane[MR_LEVELS_MAX];
     struct queue_node *kept_first; /* messages of an old name, taken when it ended */

@@ -23,7 +23,8 @@ static bool fold_wide(wchar_t *text, char *folded, size_t room)
     int units = (int) wcslen(text) + 1;
     for (int i = 0; i < units; i++)
         text[i] = RtlUpcaseUnicodeChar(text[i]);
-    return WideCharToMultiByte(CP_UTF8, 0, text, units, folded, room > INT32_MAX ? INT32_MAX : (int) room, NULL, NULL) > 0;
+    return WideCharToMultiByte(CP_UTF8, 0, text, units, folded, room > INT32_MAX ? INT32_MAX : (int) room, NULL, NULL) >
+           0;
 }
 
 bool name_fold(const char *text, char *folded, size_t room)

@@ -35,9 +35,9 @@ static int own_sid(TOKEN_INFORMATION_CLASS class, char **text)
     DWORD size;
     if (!OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &token))
         return status_fail(MR_E_SYSTEM, GetLastError(), "cannot open this process's token: error %lu", GetLastError());
-    bool done = GetTokenInformation(token, class, &information, sizeof information, &size) &&
-                ConvertSidToStringSidA(class == TokenUser ? information.user.User.Sid : information.group.PrimaryGroup,
-                                       text);
+    bool done =
+        GetTokenInformation(token, class, &information, sizeof information, &size) &&
+        ConvertSidToStringSidA(class == TokenUser ? information.user.User.Sid : information.group.PrimaryGroup, text);
     DWORD error = done ? ERROR_SUCCESS : GetLastError();
     CloseHandle(token);
     return done ? MR_OK : status_fail(MR_E_SYSTEM, error, "cannot read this process's token: error %lu", error);
@@ -65,8 +65,10 @@ int security_make(PSECURITY_DESCRIPTOR *out, const mr_reader_options *options)
 {
     if (options->access_sddl != NULL)
         return security_parse(out, options->access_sddl);
-    if (options->access == MR_ACCESS_LIST || (options->access == MR_ACCESS_GROUP && options->access_group != UINT32_MAX))
-        return status_fail(MR_E_UNSUPPORTED, 0, "Windows has no numbers for users and groups: say who may write in access_sddl");
+    if (options->access == MR_ACCESS_LIST ||
+        (options->access == MR_ACCESS_GROUP && options->access_group != UINT32_MAX))
+        return status_fail(MR_E_UNSUPPORTED, 0,
+                           "Windows has no numbers for users and groups: say who may write in access_sddl");
     if (options->access < MR_ACCESS_OWNER || options->access > MR_ACCESS_LIST)
         return status_fail(MR_E_ARGUMENT, 0, "access %d is none", (int) options->access);
     char *user = NULL, *group = NULL;
@@ -102,4 +104,33 @@ int security_make_page(PSECURITY_DESCRIPTOR *out)
     }
     LocalFree(user);
     return status;
+}
+
+static bool sid_is_own(PSID sid)
+{
+    HANDLE token;
+    union token_information information;
+    DWORD size;
+    if (!OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &token))
+        return false;
+    bool own = GetTokenInformation(token, TokenUser, &information, sizeof information, &size) &&
+               EqualSid(sid, information.user.User.Sid);
+    CloseHandle(token);
+    return own;
+}
+
+bool security_is_trusted(HANDLE handle)
+{
+    union {
+        SECURITY_DESCRIPTOR_RELATIVE descriptor;
+        char room[sizeof(SECURITY_DESCRIPTOR_RELATIVE) + SECURITY_MAX_SID_SIZE];
+    } security;
+    DWORD size;
+    PSID owner = NULL;
+    BOOL defaulted;
+    if (!GetKernelObjectSecurity(handle, OWNER_SECURITY_INFORMATION, &security, sizeof security, &size) ||
+        !GetSecurityDescriptorOwner(&security, &owner, &defaulted) || owner == NULL)
+        return false;
+    return sid_is_own(owner) || IsWellKnownSid(owner, WinLocalSystemSid) ||
+           IsWellKnownSid(owner, WinBuiltinAdministratorsSid);
 }

@@ -2,6 +2,8 @@
 #ifndef SLOTS_SECURITY_WINDOWS_H
 #define SLOTS_SECURITY_WINDOWS_H
 
+#include <stdbool.h>
+
 #include <windows.h>
 
 #include <mailroom/reader.h>
@@ -12,5 +14,8 @@ int security_make(PSECURITY_DESCRIPTOR *out, const mr_reader_options *options);
 
 /* For a statistics page: everybody may read it, this user alone (and administrators) write. */
 int security_make_page(PSECURITY_DESCRIPTOR *out);
+
+/* Does the object belong to this user, to SYSTEM or to the administrators? The handle has READ_CONTROL. */
+bool security_is_trusted(HANDLE handle);
 
 #endif

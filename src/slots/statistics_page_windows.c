@@ -10,7 +10,8 @@
  *         session (Local). Who looks, looks in both.
  * S2      Everybody may read, the owner, SYSTEM and administrators may write.
  * Hostile A section has its size for good, so a view of it cannot fault. What is in it is the maker's word: it is copied
- *         first and checked then, and the name in it is compared.
+ *         first and checked then, and the name in it is compared. Writers believe only pages of their own user, SYSTEM and
+ *         administrators, for such a page can make them reconnect and refuse; a list shows every page.
  */
 #include "slots/statistics_page_windows.h"
 
@@ -63,7 +64,10 @@ struct section *section_create(const struct slot_name *name, uint64_t max_messag
         section->handle =
             CreateFileMappingW(INVALID_HANDLE_VALUE, &attributes, PAGE_READWRITE, 0, STATISTICS_PAGE_SIZE, text);
     }
-    char *mapping = section->handle == NULL ? NULL : MapViewOfFile(section->handle, FILE_MAP_WRITE, 0, 0, STATISTICS_PAGE_SIZE);
+    if (section->handle != NULL && !security_is_trusted(section->handle))
+        goto fail; /* another user was there first, to see or change what others are shown */
+    char *mapping =
+        section->handle == NULL ? NULL : MapViewOfFile(section->handle, FILE_MAP_WRITE, 0, 0, STATISTICS_PAGE_SIZE);
     if (mapping == NULL)
         goto fail;
     char image[STATISTICS_PAGE_SIZE];
@@ -98,13 +102,16 @@ void section_close(struct section *section)
 /* ---- looking ---- */
 
 /* The page, mapped, and a whole copy of it; NULL: none, or its slot has left the name. */
-static const void *section_read(const wchar_t *name, struct statistics_view *view)
+static const void *section_read(const wchar_t *name, bool trusted, struct statistics_view *view)
 {
-    HANDLE handle = OpenFileMappingW(FILE_MAP_READ, FALSE, name);
+    HANDLE handle = OpenFileMappingW(FILE_MAP_READ | READ_CONTROL, FALSE, name);
     if (handle == NULL)
         return NULL;
-    const char *mapping = MapViewOfFile(handle, FILE_MAP_READ, 0, 0, STATISTICS_PAGE_SIZE); /* fails on a smaller one */
-    CloseHandle(handle); /* the mapping keeps the section */
+    const char *mapping =
+        trusted && !security_is_trusted(handle)
+            ? NULL
+            : MapViewOfFile(handle, FILE_MAP_READ, 0, 0, STATISTICS_PAGE_SIZE); /* fails on a smaller one */
+    CloseHandle(handle);                                                        /* the mapping keeps the section */
     enum statistics_image found = mapping == NULL ? IMAGE_NONE : IMAGE_TORN;
     for (int i = 0; i < READ_TRIES && found == IMAGE_TORN; i++) {
         char image[STATISTICS_PAGE_SIZE];
@@ -139,7 +146,7 @@ const void *section_look(const struct slot_name *name, struct statistics_view *v
     for (int i = 0; i < PLACES; i++) {
         wchar_t text[NAME_ROOM];
         section_name(text, places[i], name);
-        const void *mapping = section_read(text, view);
+        const void *mapping = section_read(text, true, view);
         if (mapping != NULL && view_is_of(view, name))
             return mapping;
         section_unmap(mapping);
@@ -174,8 +181,10 @@ static HANDLE directory_open(int place)
         return NULL;
     if (place == 1 && session != 0)
         (void) swprintf(path, NAME_ROOM, L"\\Sessions\\%lu\\BaseNamedObjects", session);
-    UNICODE_STRING text = {.Length = (USHORT) (wcslen(path) * sizeof path[0]), .MaximumLength = sizeof path, .Buffer = path};
-    OBJECT_ATTRIBUTES attributes = {.Length = sizeof attributes, .ObjectName = &text, .Attributes = OBJ_CASE_INSENSITIVE};
+    UNICODE_STRING text = {
+        .Length = (USHORT) (wcslen(path) * sizeof path[0]), .MaximumLength = sizeof path, .Buffer = path};
+    OBJECT_ATTRIBUTES attributes = {
+        .Length = sizeof attributes, .ObjectName = &text, .Attributes = OBJ_CASE_INSENSITIVE};
     HANDLE handle;
     if (place == 1 && session == 0)
         return NULL; /* the session of services has one directory, which was looked at already */
@@ -186,7 +195,8 @@ static HANDLE directory_open(int place)
 static bool entry_name(const struct directory_entry *entry, const wchar_t *place, wchar_t name[NAME_ROOM])
 {
     size_t prefix = wcslen(NAME_PREFIX), units = entry->name.Length / sizeof *entry->name.Buffer;
-    if (units < prefix || units + wcslen(place) + 2 > NAME_ROOM || wcsncmp(entry->name.Buffer, NAME_PREFIX, prefix) != 0)
+    if (units < prefix || units + wcslen(place) + 2 > NAME_ROOM ||
+        wcsncmp(entry->name.Buffer, NAME_PREFIX, prefix) != 0)
         return false;
     return swprintf(name, NAME_ROOM, L"%ls\\%.*ls", place, (int) units, entry->name.Buffer) > 0;
 }
@@ -203,9 +213,10 @@ int section_visit(int (*visit)(const struct statistics_view *view, const char *p
         BOOLEAN first = TRUE;
         wchar_t name[NAME_ROOM];
         /* The last answer is a warning or an error; 0 is an entry. */
-        for (; handle != NULL && status == MR_OK && query(handle, entry, ENTRY_ROOM, TRUE, first, &position, &length) == 0;
+        for (; handle != NULL && status == MR_OK &&
+               query(handle, entry, ENTRY_ROOM, TRUE, first, &position, &length) == 0;
              first = FALSE) {
-            const void *mapping = entry_name(entry, places[place], name) ? section_read(name, view) : NULL;
+            const void *mapping = entry_name(entry, places[place], name) ? section_read(name, false, view) : NULL;
             if (mapping != NULL)
                 status = visit(view, place_names[place], context);
             section_unmap(mapping);

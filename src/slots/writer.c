@@ -204,7 +204,8 @@ int mr_writer_write_timed(mr_writer *writer, const void *data, size_t length, ui
     if (w->max_message != 0 && length > w->max_message) {
         size_t most = w->max_message;
         mutex_unlock(&w->lock);
-        return status_fail(MR_E_TOO_BIG, 0, "%zu bytes; the slot, or the way there, takes messages of up to %zu bytes", length, most);
+        return status_fail(MR_E_TOO_BIG, 0, "%zu bytes; the slot, or the way there, takes messages of up to %zu bytes",
+                           length, most);
     }
     if (w->role == PUMP_IDLE && w->line == NULL && w->wanted == 0 && link_connected(w->link)) {
         status = link_send(w->link, data, length, priority);

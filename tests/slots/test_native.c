@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <windows.h>
+
 #include <tlhelp32.h>
 
 #include "native_windows.h"

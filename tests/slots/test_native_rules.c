@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <windows.h>
+
 #include <sddl.h>
 
 #include "slots/name.h"
@@ -46,16 +47,16 @@ TEST(names, case_is_ignored_exactly_as_the_system_does)
 {
     static const char *const pairs[][2] = {
         {"a", "A"},
-        {"\xC3\x84", "\xC3\xA4"},         /* a with two dots */
-        {"\xCE\xA3", "\xCF\x83"},         /* sigma */
-        {"\xCE\xA3", "\xCF\x82"},         /* capital sigma, final sigma */
-        {"\xC3\x9F", "SS"},                 /* sharp s */
-        {"\xC3\x9F", "\xE1\xBA\x9E"},     /* sharp s, capital sharp s */
-        {"i", "\xC4\xB0"},                 /* i, I with a dot */
-        {"I", "\xC4\xB1"},                 /* I, i without one */
-        {"\xD0\x96", "\xD0\xB6"},         /* Cyrillic zhe */
+        {"\xC3\x84", "\xC3\xA4"},                 /* a with two dots */
+        {"\xCE\xA3", "\xCF\x83"},                 /* sigma */
+        {"\xCE\xA3", "\xCF\x82"},                 /* capital sigma, final sigma */
+        {"\xC3\x9F", "SS"},                       /* sharp s */
+        {"\xC3\x9F", "\xE1\xBA\x9E"},             /* sharp s, capital sharp s */
+        {"i", "\xC4\xB0"},                        /* i, I with a dot */
+        {"I", "\xC4\xB1"},                        /* I, i without one */
+        {"\xD0\x96", "\xD0\xB6"},                 /* Cyrillic zhe */
         {"\xF0\x90\x90\x80", "\xF0\x90\x90\xA8"}, /* Deseret, outside of 16 bits */
-        {"e\xCC\x81", "\xC3\xA9"},         /* composed or not */
+        {"e\xCC\x81", "\xC3\xA9"},                /* composed or not */
         {"~", "^"},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
@@ -345,7 +346,8 @@ TEST(writing, writer_gone_what_it_wrote_is_delivered)
 TEST(writing, sharing_a_writer_that_lets_nobody_else_in_is_explained)
 {
     mr_reader *reader = slots_reader("sharing", NULL);
-    HANDLE selfish = CreateFileW(L"\\\\.\\mailslot\\sharing", GENERIC_WRITE, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL);
+    HANDLE selfish =
+        CreateFileW(L"\\\\.\\mailslot\\sharing", GENERIC_WRITE, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL);
     CHECK(selfish != INVALID_HANDLE_VALUE);
     mr_writer *writer = writer_to("sharing");
     CHECK_STATUS(mr_writer_write(writer, "x", 1, MR_NORMAL), MR_E_SYSTEM);
@@ -382,11 +384,12 @@ static void descriptor_expect(const mr_reader_options *options, const char *firs
     PSECURITY_DESCRIPTOR descriptor = NULL;
     char *text = NULL;
     CHECK_STATUS(security_make(&descriptor, options), MR_OK);
-    CHECK(ConvertSecurityDescriptorToStringSecurityDescriptorA(descriptor, SDDL_REVISION_1, DACL_SECURITY_INFORMATION, &text,
-                                                               NULL));
+    CHECK(ConvertSecurityDescriptorToStringSecurityDescriptorA(descriptor, SDDL_REVISION_1, DACL_SECURITY_INFORMATION,
+                                                               &text, NULL));
     CHECK_MSG(strncmp(text, first, strlen(first)) == 0, "%s does not begin with %s", text, first);
     size_t length = strlen(text);
-    CHECK_MSG(length >= strlen(last) && strcmp(text + length - strlen(last), last) == 0, "%s does not end with %s", text, last);
+    CHECK_MSG(length >= strlen(last) && strcmp(text + length - strlen(last), last) == 0, "%s does not end with %s",
+              text, last);
     LocalFree(text);
     LocalFree(descriptor);
 }

@@ -157,7 +157,8 @@ static void poster_run(void *argument)
 {
     struct poster *poster = argument;
     for (uint64_t n = 0; n < POSTS; n++) {
-        int status = post_number(poster->writer, poster->number << 32 | n, (uint32_t) n % 2, on_posted_count, &poster->told);
+        int status =
+            post_number(poster->writer, poster->number << 32 | n, (uint32_t) n % 2, on_posted_count, &poster->told);
         poster->taken += status == MR_OK;
         poster->refused += status == MR_E_FULL || status == MR_E_DROPPED;
         CHECK(status == MR_OK || status == MR_E_FULL || status == MR_E_DROPPED);
