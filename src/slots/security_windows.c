@@ -98,8 +98,9 @@ int security_make_page(PSECURITY_DESCRIPTOR *out)
     char *user = NULL;
     int status = own_sid(TokenUser, &user);
     if (status == MR_OK) {
-        char text[TEXT_MAX] = "D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GR;;;WD)";
-        text_add(text, "(A;;GA;;;%s)", user);
+        char text[TEXT_MAX] = "";
+        text_add(text, "O:%s", user); /* or else the token's default, which may be a group of many */
+        text_add(text, "D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GR;;;WD)(A;;GA;;;%s)", user);
         status = security_parse(out, text);
     }
     LocalFree(user);

@@ -7,6 +7,7 @@
 
 #include "slots/backend.h"
 #include "test.h"
+#include "slots/name_fold.h"
 #include "test_nap.h"
 
 struct fake_slot {
@@ -76,9 +77,11 @@ static void world_changed(void)
 
 static uint32_t slot_number(const char *folded)
 {
-    for (uint32_t n = 0; n < FAKE_SLOTS; n++)
-        if (strcmp(folded, fake_name(n)) == 0)
+    for (uint32_t n = 0; n < FAKE_SLOTS; n++) {
+        char mine[64];
+        if (name_fold(fake_name(n), mine, sizeof mine) && strcmp(folded, mine) == 0)
             return n;
+    }
     CHECK_MSG(false, "no fake slot is called %s", folded);
     return 0;
 }
