@@ -457,9 +457,7 @@ static void pump_turn(operation *completed, enum pump_reason reason)
         return;
     }
     if (w->working) {
-        if (w->role == PUMP_PARKED && w->reason == reason && reason != PUMP_RETRY)
-            w->reason = PUMP_TURN; /* the worker that tells will see it; a deadline it sets again by itself */
-        mutex_unlock(&w->lock);
+        mutex_unlock(&w->lock); /* the worker that tells sees to it at its end */
         return;
     }
     w->working = true;

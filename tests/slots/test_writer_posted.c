@@ -312,6 +312,7 @@ TEST(writer_posted, posting_what_was_dropped_again_inside_the_callback_does_not_
     gate_init(&reposter.over);
     gate_open(&reposter.over);
     CHECK_STATUS(post_number(writer, 1, 0, on_posted_again, &reposter), MR_OK);
+    fake_await_watches(1); /* nothing is being sent: the drops are all told here */
     CHECK_STATUS(post_number(writer, 2, 0, on_posted_again, &reposter), MR_OK);
     gate_await(&reposter.over); /* what a worker is just trying to send is told there, and goes on there */
     CHECK_EQ(reposter.left, 0);
@@ -766,6 +767,38 @@ TEST(writer_posted, close_inside_the_callback_of_a_drop_ends_when_the_post_does)
     CHECK_EQ(told_with(&closer.told, MR_E_DROPPED), 1);
     CHECK_EQ(told_with(&closer.told, MR_E_UNDELIVERED), 1);
     CHECK_EQ(fake_counts().links, 0);
+}
+
+static void on_posted_closes_another(mr_writer *writer, int status, void *context)
+{
+    (void) writer;
+    CHECK_STATUS(status, MR_OK);
+    CHECK_STATUS(mr_writer_close(context, NULL), MR_E_UNDELIVERED);
+}
+
+TEST(writer_posted, close_on_the_only_worker_does_not_wait_for_that_workers_packets)
+{
+    mr_port_options port_options = MR_PORT_OPTIONS_INIT;
+    port_options.concurrency = port_options.workers_max = 1;
+    mr_port *workers;
+    CHECK_STATUS(mr_port_open(&workers, &port_options), MR_OK);
+    fake_full(0);
+    fake_live(1, true);
+    mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    options.port = workers;
+    options.linger_ms = 0;
+    mr_writer *stuck = writer_start(&options);
+    CHECK_STATUS(post_number(stuck, 1, 0, NULL, NULL), MR_OK);
+    fake_await_watches(1);
+    mr_writer *writer;
+    CHECK_STATUS(mr_writer_open(&writer, fake_name(1), &options), MR_OK);
+    CHECK_STATUS(post_number(writer, 2, 0, on_posted_closes_another, stuck), MR_OK);
+    CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_OK);
+    CHECK_STATUS(post_number(writer, 3, 0, NULL, NULL), MR_OK); /* its packet comes after those of the other's end */
+    CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_OK);
+    CHECK_EQ(fake_counts().links, 1);
+    CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
+    CHECK_STATUS(mr_port_close(workers), MR_OK);
 }
 
 TEST(writer_posted, close_awaits_a_running_callback)
