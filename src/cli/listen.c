@@ -205,7 +205,9 @@ static int listen_slots(const struct listen_settings *settings, struct inbox *in
     if (failed) {
         code = fail("out of memory");
     }
-    if (!settings->quiet && (result.interrupted || result.timed_out || lost > 0)) {
+    /* Whoever closed the pipe wants no more of them, and no word about it. */
+    bool wanted = result.interrupted || result.timed_out || (lost > 0 && !output_closed(output));
+    if (!settings->quiet && wanted) {
         remark("%" PRIu64 " messages printed, %" PRIu64 " had arrived but were not printed", result.printed, lost);
     }
     if (result.timed_out && code == CLI_DONE) {
