@@ -2,6 +2,7 @@
  *
  * Path    slots ► inbox ► one line of text or JSON ► standard output ► the messages are released
  * I1      A message is released only after its line was written. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -164,7 +165,10 @@ static struct listen_result print_until_end(const struct listen_settings *settin
             result.interrupted = true;
             break;
         }
-        if ((events & SYSTEM_OUTPUT_CLOSED) != 0 || atomic_load_explicit(&inbox->failed, memory_order_acquire)) {
+        if ((events & SYSTEM_OUTPUT_CLOSED) != 0) {
+            output->error = EPIPE;
+        }
+        if (output->error != 0 || atomic_load_explicit(&inbox->failed, memory_order_acquire)) {
             break;
         }
         events = system_wait(deadline, -1, output->descriptor);
