@@ -4,8 +4,8 @@
  *         mr_writer_flush > until nothing older waits > until what had finished by then has been told
  *
  * Owners, invariants I1 to I7: writer_private.h.
- * Drops   What a push drops is told on the posting thread, so that a producer that is too fast carries that work itself;
- *         but a message that is being sent at that moment is the pump's to decide (I4).
+ * Drops   What a push drops is told on the posting thread, so that a producer that is too fast carries that work
+ *         itself; but a message that is being sent at that moment is the pump's to decide (I4).
  */
 #include "slots/writer_private.h"
 

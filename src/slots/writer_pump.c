@@ -376,8 +376,7 @@ static void arm_retry(mr_writer *w)
         return;
     }
     posting->retry_armed = posting->retry_at;
-    posting->retry.pending =
-        port_set_deadline(p, &posting->retry.operation, posting->retry_at) == STARTED_PENDING;
+    posting->retry.pending = port_set_deadline(p, &posting->retry.operation, posting->retry_at) == STARTED_PENDING;
     if (!posting->retry.pending && posting->retry.operation.status == MR_OK) {
         w->reason = PUMP_TURN; /* the time had come */
         arm_turn(w);

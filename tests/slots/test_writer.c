@@ -232,7 +232,8 @@ static void poster_run(void *argument)
 {
     struct poster *poster = argument;
     for (uint64_t n = 0; n < POSTS; n++) {
-        int status = post_number(poster->writer, poster->number << 32 | n, (uint32_t) n % 2, on_posted_count, &poster->told);
+        int status =
+            post_number(poster->writer, poster->number << 32 | n, (uint32_t) n % 2, on_posted_count, &poster->told);
         poster->taken += status == MR_OK;
         poster->refused += status == MR_E_FULL || status == MR_E_DROPPED;
         CHECK(status == MR_OK || status == MR_E_FULL || status == MR_E_DROPPED);
@@ -429,7 +430,8 @@ TEST(writer, lengths_up_to_the_lanes_bound_arrive_whole)
     static char back[BOUND + 2];
     for (size_t n = 0; n < sizeof data; n++)
         data[n] = (char) (n * 2654435761u >> 13);
-    static const size_t lengths[] = {1, 63, 64, 65, 255, 256, 257, 4096, 65535, 65536, 100000, 212960, 212961, BOUND - 1, BOUND};
+    static const size_t lengths[] = {1,     63,    64,     65,     255,    256,       257,  4096,
+                                     65535, 65536, 100000, 212960, 212961, BOUND - 1, BOUND};
     for (size_t n = 0; n < 2 * sizeof lengths / sizeof lengths[0]; n++) {
         size_t length = lengths[n / 2];
         int status = n % 2 == 0 ? mr_writer_write(writer, data, length, MR_NORMAL)

@@ -189,8 +189,8 @@ static void back_off_expect(uint64_t *connects, const uint64_t *gaps_ms, size_t 
     for (size_t n = 0; n < count; n++) {
         fake_await_connects(++*connects);
         uint64_t now = clock_now();
-        CHECK_MSG(now - last + 5 * MS > gaps_ms[n] * MS && now - last < (gaps_ms[n] + 500) * MS, "wait %d was %llu us", (int) n,
-                  (unsigned long long) (now - last) / 1000);
+        CHECK_MSG(now - last + 5 * MS > gaps_ms[n] * MS && now - last < (gaps_ms[n] + 500) * MS, "wait %d was %llu us",
+                  (int) n, (unsigned long long) (now - last) / 1000);
         last = now;
     }
 }
@@ -426,7 +426,8 @@ TEST(writer_pump, every_waiting_thread_has_a_time_out_of_its_own)
     mr_writer *writer = writer_start(0, NULL);
     struct call calls[6];
     for (size_t n = 0; n < 6; n++) {
-        calls[n] = (struct call){.writer = writer, .number = n, .level = (uint32_t) n % 3, .timeout_ms = 300 - (uint32_t) n * 40};
+        calls[n] = (struct call){
+            .writer = writer, .number = n, .level = (uint32_t) n % 3, .timeout_ms = 300 - (uint32_t) n * 40};
         call_start(&calls[n]);
     }
     for (size_t n = 0; n < 6; n++) {

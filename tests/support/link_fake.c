@@ -1,5 +1,5 @@
-/* link_fake.c: link_fake.h. One lock for the whole small world; link_wait waits for its condition, link_watch is kept in the
- * link and posted to its port by whatever brings it to its end: room, the slot's end, link_disconnect. */
+/* link_fake.c: link_fake.h. One lock for the whole small world; link_wait waits for its condition, link_watch is kept
+ * in the link and posted to its port by whatever brings it to its end: room, the slot's end, link_disconnect. */
 #include "link_fake.h"
 
 #include <stdlib.h>
@@ -109,8 +109,8 @@ int link_connect(slot_link *l, uint64_t deadline)
     world.counts.connects++;
     condition_broadcast(&world.changed);
     struct fake_slot *s = &world.slots[l->slot];
-    while (s->live && s->connect_result == MR_E_TIMEOUT && condition_wait_until(&world.changed, &world.lock, deadline)) {
-    }
+    while (s->live && s->connect_result == MR_E_TIMEOUT &&
+           condition_wait_until(&world.changed, &world.lock, deadline)) {}
     int status = !s->live ? MR_E_NO_SLOT : s->connect_result;
     if (status == MR_OK) {
         l->connected = true;

@@ -7,11 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FAKE_SLOTS 4u
+#define FAKE_SLOTS   4u
 #define FAKE_LOG_MAX 400000u
 
-/* One message that was handed over, in the order in which that happened over all slots. Messages of at least eight bytes
- * begin with their number. */
+/* One message that was handed over, in the order in which that happened over all slots. Messages of at least eight
+ * bytes begin with their number. */
 struct fake_entry {
     uint64_t number;
     size_t length;
