@@ -184,11 +184,9 @@ TEST(writer_pump, a_write_that_finds_the_slot_takes_the_posted_messages_along)
 /* Waits for the attempts after number `*connects`, and checks the time between them. */
 static void back_off_expect(uint64_t *connects, const uint64_t *gaps_ms, size_t count)
 {
-    fake_await_connects(++*connects);
-    uint64_t last = clock_now();
+    uint64_t last = fake_await_connects(++*connects);
     for (size_t n = 0; n < count; n++) {
-        fake_await_connects(++*connects);
-        uint64_t now = clock_now();
+        uint64_t now = fake_await_connects(++*connects);
         CHECK_MSG(now - last + 5 * MS > gaps_ms[n] * MS && now - last < (gaps_ms[n] + 500) * MS, "wait %d was %llu us",
                   (int) n, (unsigned long long) (now - last) / 1000);
         last = now;

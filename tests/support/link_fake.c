@@ -35,6 +35,7 @@ static struct {
     struct fake_slot slots[FAKE_SLOTS];
     slot_link *links;
     struct fake_counts counts;
+    uint64_t connect_times[FAKE_TIMES]; /* of connect number n at (n - 1) % FAKE_TIMES */
     uint64_t fault_countdown;
     int fault_status; /* MR_OK: none */
     uint64_t send_time;
@@ -106,7 +107,7 @@ int link_connect(slot_link *l, uint64_t deadline)
         mutex_unlock(&world.lock);
         return MR_OK;
     }
-    world.counts.connects++;
+    world.connect_times[world.counts.connects++ % FAKE_TIMES] = clock_now();
     condition_broadcast(&world.changed);
     struct fake_slot *s = &world.slots[l->slot];
     while (s->live && s->connect_result == MR_E_TIMEOUT &&
@@ -354,9 +355,13 @@ static void await(const uint64_t *counter, uint64_t count)
     mutex_unlock(&world.lock);
 }
 
-void fake_await_connects(uint64_t count)
+uint64_t fake_await_connects(uint64_t count)
 {
     await(&world.counts.connects, count);
+    mutex_lock(&world.lock);
+    uint64_t when = world.connect_times[(count - 1) % FAKE_TIMES];
+    mutex_unlock(&world.lock);
+    return when;
 }
 
 void fake_await_sends(uint64_t count)

@@ -47,8 +47,10 @@ void fake_send_fault(uint64_t countdown, int status);
 void fake_send_time(uint64_t nanoseconds);
 
 struct fake_counts fake_counts(void);
-/* Waits until so many calls of a function have been made (each counted at its beginning). */
-void fake_await_connects(uint64_t count);
+/* Waits until so many calls of a function have been made (each counted at its beginning). That of connects returns when
+ * the last of them began, by clock_now, if not more than FAKE_TIMES have come since. */
+#define FAKE_TIMES 64u
+uint64_t fake_await_connects(uint64_t count);
 void fake_await_sends(uint64_t count);
 void fake_await_waits(uint64_t count);
 void fake_await_watches(uint64_t count);
