@@ -22,7 +22,8 @@
  * I5      A posted message is, at any time, in exactly one of: the queue; `finished`; the hands of the thread that
  *         tells its on_posted. It leaves each once, so it is told once, and told in the order of completion.
  * I6      At most UNTOLD_MAX finished messages wait to be told because of threads that write: from then on only workers
- *         pump, and a worker tells before its next turn.
+ *         send posted messages, and a worker tells before its next turn. A write that goes before all of them is sent
+ *         all the same: it may be inside the on_posted that is being told.
  * I7      A writer with an operation pending in the port is not freed. Who takes out the last packet of a writer that
  *         has ended frees it.
  */

@@ -293,7 +293,12 @@ bool pump_free(const mr_writer *w)
 {
     if (w->role == PUMP_RUNNING || w->wanted > 0 || w->closing)
         return false;
-    return w->role == PUMP_IDLE || !untold_full(w);
+    if (w->role == PUMP_IDLE || !untold_full(w))
+        return true;
+    struct writer_waiter *waiter;
+    struct writer_message *message;
+    pump_pick(w, &waiter, &message);
+    return waiter != NULL; /* I6: it goes before all that is posted */
 }
 
 void pump_release(mr_writer *w, enum pump_end end)

@@ -75,6 +75,37 @@ static void log_expect(size_t at, uint64_t number)
     CHECK_EQ(entry.number, number);
 }
 
+/* ---- inside on_posted ---- */
+
+static void on_posted_gate_then_urgent(mr_writer *writer, int status, void *context)
+{
+    CHECK_STATUS(status, MR_OK);
+    gate_pass(context);
+    CHECK_STATUS(mr_writer_write_timed(writer, &(uint64_t){7777}, sizeof(uint64_t), MR_URGENT, LONG_MS), MR_OK);
+}
+
+TEST(writer_posted, an_urgent_write_inside_on_posted_goes_out_however_many_wait_to_be_told)
+{
+    fake_live(0, true);
+    mr_writer *writer = writer_start(NULL);
+    struct gate gate;
+    struct told told = {0};
+    gate_init(&gate);
+    CHECK_STATUS(post_number(writer, 0, 0, on_posted_gate_then_urgent, &gate), MR_OK);
+    gate_await(&gate);
+    for (uint64_t n = 1; n <= 2 * UNTOLD_MAX; n++)
+        CHECK_STATUS(post_number(writer, n, 0, on_posted_count, &told), MR_OK);
+    /* This thread sends the posted ones until too many wait for the worker, which is held, to tell them. */
+    CHECK_STATUS(mr_writer_write_timed(writer, "", 0, 0, 30), MR_E_TIMEOUT);
+    CHECK(counts_of(writer).waiting > 0);
+    size_t sent = log_count();
+    gate_open(&gate);
+    CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_OK);
+    log_expect(sent, 7777);
+    CHECK_EQ(told_count(&told), 2 * UNTOLD_MAX);
+    CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
+}
+
 /* ---- policies ---- */
 
 TEST(writer_posted, policy_block_waits_for_room_and_then_times_out)
