@@ -104,6 +104,7 @@ TEST(rendezvous_files, traps_in_the_directory)
     scratch_use(scratch);
     snprintf(target, sizeof target, "%s/.precious", scratch);
     int fd = open(target, O_CREAT | O_WRONLY | O_CLOEXEC, 0640);
+    CHECK_EQ(fchmod(fd, 0640), 0); /* whatever the umask is */
     CHECK_EQ(write(fd, "precious", 8), 8);
     close(fd);
     static const char *const files[] = {"lock", "sock", "page"};
