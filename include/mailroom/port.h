@@ -26,7 +26,10 @@ typedef struct mr_port_options {
                            * below concurrency. */
 } mr_port_options;
 
-#define MR_PORT_OPTIONS_INIT {sizeof(mr_port_options), 0, 0}
+#define MR_PORT_OPTIONS_INIT          \
+    {                                 \
+        sizeof(mr_port_options), 0, 0 \
+    }
 MR_API void mr_port_options_init(mr_port_options *options);
 
 typedef struct mr_port_statistics {
@@ -39,7 +42,10 @@ typedef struct mr_port_statistics {
     uint32_t writers;
 } mr_port_statistics;
 
-#define MR_PORT_STATISTICS_INIT {sizeof(mr_port_statistics), 0, 0, 0, 0, 0, 0}
+#define MR_PORT_STATISTICS_INIT                      \
+    {                                                \
+        sizeof(mr_port_statistics), 0, 0, 0, 0, 0, 0 \
+    }
 
 /* Opens a completion port and starts `concurrency` workers. `options` may be NULL for the defaults.
  * A worker is a thread with every signal blocked. When every worker has been inside a callback for a while (1 to 2 ms),
