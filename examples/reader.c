@@ -1,7 +1,7 @@
 /* reader.c: creates the slot "alarms" and prints what arrives, on the workers of a completion port. Enter ends it.
  *
- *     example_reader &
- *     mailroom send alarms "door open"
+ *     example_reader
+ *     mailroom send alarms "door open"       in another terminal
  */
 #include <mailroom/mailroom.h>
 #include <stdio.h>

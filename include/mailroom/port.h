@@ -16,13 +16,20 @@ extern "C" {
 
 typedef struct mr_port mr_port;
 
+/* The largest concurrency that can be asked for. */
+#define MR_PORT_CONCURRENCY_MAX 65536u
+
 typedef struct mr_port_options {
     size_t size;          /* of this struct, set by the macro or the init function */
     uint32_t concurrency; /* how many workers should run at once; 0: the number of processors the process may use */
-    uint32_t workers_max; /* threads at most, when callbacks block; 0: 4 x concurrency + 4. Not below concurrency. */
+    uint32_t workers_max; /* threads at most, when callbacks block (but see mr_port_open); 0: 4 x concurrency + 4. Not
+                           * below concurrency. */
 } mr_port_options;
 
-#define MR_PORT_OPTIONS_INIT {sizeof(mr_port_options), 0, 0}
+#define MR_PORT_OPTIONS_INIT          \
+    {                                 \
+        sizeof(mr_port_options), 0, 0 \
+    }
 MR_API void mr_port_options_init(mr_port_options *options);
 
 typedef struct mr_port_statistics {
@@ -35,13 +42,18 @@ typedef struct mr_port_statistics {
     uint32_t writers;
 } mr_port_statistics;
 
-#define MR_PORT_STATISTICS_INIT {sizeof(mr_port_statistics), 0, 0, 0, 0, 0, 0}
+#define MR_PORT_STATISTICS_INIT                      \
+    {                                                \
+        sizeof(mr_port_statistics), 0, 0, 0, 0, 0, 0 \
+    }
 
 /* Opens a completion port and starts `concurrency` workers. `options` may be NULL for the defaults.
  * A worker is a thread with every signal blocked. When every worker has been inside a callback for a while (1 to 2 ms),
- * another is started, up to workers_max, and retired when it has been idle for 2 s. With nothing to do no thread runs.
- * Returns MR_OK and *port (close it with mr_port_close), MR_E_ARGUMENT (workers_max below a concurrency that was given, a size that is
- * no size of this struct), MR_E_MEMORY, MR_E_DESCRIPTORS, MR_E_SYSTEM.
+ * another is started, up to workers_max, and retired when it has been idle for 2 s. A worker whose callback waits inside
+ * a function of Mailroom (for a full slot, a flush, the end of another reader) does not count against workers_max while
+ * it does: the wait may be for another worker. With nothing to do no thread runs.
+ * Returns MR_OK and *port (close it with mr_port_close), MR_E_ARGUMENT (workers_max below a concurrency that was given, a
+ * concurrency above MR_PORT_CONCURRENCY_MAX, a size that is no size of this struct), MR_E_MEMORY, MR_E_DESCRIPTORS, MR_E_SYSTEM.
  * Any thread. Mirrors CreateIoCompletionPort. */
 MR_NODISCARD MR_API int mr_port_open(mr_port **port, const mr_port_options *options);
 

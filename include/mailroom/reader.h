@@ -49,7 +49,7 @@ typedef struct mr_reader_options {
     mr_on_message on_message; /* NULL: the reader is read by calls */
     mr_reader_on_closed on_closed;
     void *context;                /* handed to the callbacks */
-    size_t max_message;           /* bytes; 0: MR_MESSAGE_MAX_DEFAULT */
+    size_t max_message;           /* bytes, at most SIZE_MAX / 2; 0: MR_MESSAGE_MAX_DEFAULT */
     uint32_t timeout_ms;          /* of reads with MR_READER_TIMEOUT; changed by mr_reader_set_timeout */
     uint32_t queue_messages;      /* bound of what waits in the reader's queue; 0: 1,024 */
     size_t queue_bytes;           /* the same in bytes; 0: 4 MiB. Once either is reached the reader stops taking, the
@@ -115,7 +115,8 @@ MR_NODISCARD MR_API int mr_reader_open(mr_reader **reader, const char *name, con
 /* Ends the slot: the name goes, blocked reads return MR_E_STOPPED, a running callback is awaited, and what still
  * waits is lost and counted. Returns MR_OK, or MR_E_UNREAD where messages were lost (the reader is closed all the
  * same); *lost, if not NULL, is their number. Inside the reader's own callback the end comes after the callback:
- * MR_OK at once, and on_closed tells. MR_E_FORKED in a forked child (whose copies of the descriptors are closed; the
+ * MR_OK at once, and on_closed tells. Two callbacks that close each other's readers would wait for each other for ever:
+ * let one owner close both. MR_E_FORKED in a forked child (whose copies of the descriptors are closed; the
  * parent's slot lives on). NULL is MR_OK. The handle is invalid afterwards in every case. Any thread. */
 MR_API int mr_reader_close(mr_reader *reader, uint64_t *lost);
 

@@ -20,9 +20,9 @@ typedef struct mr_writer mr_writer;
  * was not: MR_E_DROPPED (policy), MR_E_TOO_BIG, MR_E_ACCESS (the slot's owner said no: to every message that waited at
  * that moment), MR_E_UNDELIVERED (the writer was closed or renamed). A slot whose owner is not trusted is as good as
  * absent: posted messages wait for the right one.
- * Runs on a worker of the writer's port, one at a time per writer and in the order in which the messages were completed,
- * but messages that are dropped by a post are told on the posting thread, and what a close finds on the closing one.
- * No lock of the library is held. It may block, post, write (see there), and close the writer. */
+ * Runs on a worker of the writer's port, one at a time per writer and in the order in which the messages were
+ * completed, but messages that are dropped by a post are told on the posting thread, and what a close finds on the
+ * closing one. No lock of the library is held. It may block, post, write (see there), and close the writer. */
 typedef void (*mr_on_posted)(mr_writer *writer, int status, void *context);
 
 /* Called once when a writer that was closed inside its own callback has gone. `undelivered` counts what did not get
@@ -38,25 +38,25 @@ typedef enum mr_policy {
 } mr_policy;
 
 typedef struct mr_writer_options {
-    size_t size;              /* of this struct, set by the macro or the init function */
-    mr_port *port;            /* runs posted writes; NULL: one process-wide worker, started at the first post */
+    size_t size;   /* of this struct, set by the macro or the init function */
+    mr_port *port; /* runs posted writes; NULL: one process-wide worker, started at the first post */
     mr_writer_on_closed on_closed;
-    void *context;            /* handed to on_closed */
-    uint32_t timeout_ms;      /* how long a write, or a blocking post, waits for room; default 5,000 */
-    uint32_t levels;          /* 1 to MR_LEVELS_MAX; 0: MR_LEVELS_DEFAULT */
-    uint32_t queue_messages;  /* bound of the posted queue; 0: 65,536 */
-    size_t queue_bytes;       /* the same in bytes; 0: 16 MiB */
+    void *context;           /* handed to on_closed */
+    uint32_t timeout_ms;     /* how long a write, or a blocking post, waits for room; default 5,000 */
+    uint32_t levels;         /* 1 to MR_LEVELS_MAX; 0: MR_LEVELS_DEFAULT */
+    uint32_t queue_messages; /* bound of the posted queue; 0: 65,536 */
+    size_t queue_bytes;      /* the same in bytes; 0: 16 MiB */
     mr_policy policy;
-    uint32_t backoff_min_ms;  /* posted writes, slot absent: the first wait before another attempt; 0: 10 */
-    uint32_t backoff_max_ms;  /* … doubled up to this; 0: 1,000 */
-    uint32_t linger_ms;       /* how long mr_writer_close waits for posted messages; default 1,000 */
-    int require_slot;         /* 1: mr_writer_open fails with MR_E_NO_SLOT, MR_E_ACCESS, … unless it can connect */
-    uint32_t reader_uid;      /* a user besides this one and root whose slots are trusted; UINT32_MAX: nobody */
+    uint32_t backoff_min_ms; /* posted writes, slot absent: the first wait before another attempt; 0: 10 */
+    uint32_t backoff_max_ms; /* … doubled up to this; 0: 1,000 */
+    uint32_t linger_ms;      /* how long mr_writer_close waits for posted messages; default 1,000 */
+    int require_slot;        /* 1: mr_writer_open fails with MR_E_NO_SLOT, MR_E_ACCESS, … unless it can connect */
+    uint32_t reader_uid;     /* a user besides this one and root whose slots are trusted; UINT32_MAX: nobody */
 } mr_writer_options;
 
-#define MR_WRITER_OPTIONS_INIT                                                                                         \
-    {                                                                                                                  \
-        sizeof(mr_writer_options), NULL, NULL, NULL, 5000, 0, 0, 0, MR_POLICY_BLOCK, 0, 0, 1000, 0, UINT32_MAX         \
+#define MR_WRITER_OPTIONS_INIT                                                                                 \
+    {                                                                                                          \
+        sizeof(mr_writer_options), NULL, NULL, NULL, 5000, 0, 0, 0, MR_POLICY_BLOCK, 0, 0, 1000, 0, UINT32_MAX \
     }
 MR_API void mr_writer_options_init(mr_writer_options *options);
 
@@ -72,9 +72,9 @@ typedef struct mr_writer_statistics {
     uint64_t waiting;         /* posted messages that wait at this moment */
     uint64_t waiting_bytes;
     uint64_t waiting_peak;
-    uint64_t connects;        /* times that a connection was made */
-    uint64_t waits;           /* times that a write found the slot full */
-    uint64_t backoffs;        /* times that posted messages waited because the slot was absent */
+    uint64_t connects; /* times that a connection was made */
+    uint64_t waits;    /* times that a write found the slot full */
+    uint64_t backoffs; /* times that posted messages waited because the slot was absent */
 } mr_writer_statistics;
 
 /* Opens a writer to the slot `name` (UTF-8; the forms of mr_reader_open, and `\\HOST\mailslot\name` where a remote lane
@@ -122,10 +122,10 @@ MR_NODISCARD MR_API int mr_writer_rename(mr_writer *writer, const char *name);
 
 /* Closes the writer after lingering up to options.linger_ms for what was posted. MR_OK, or MR_E_UNDELIVERED where
  * messages did not get across (the writer is closed all the same; *undelivered, if not NULL, counts them, and each was
- * told to its on_posted). Calls that wait in other threads return MR_E_STOPPED. Inside the writer's own callback the end
- * comes after the callback, on the same thread: MR_OK at once, and on_closed tells. On a worker of the writer's port,
- * inside another's callback, the port may count the writer for an instant longer. In a forked child: MR_E_FORKED, the parent's writer lives on. NULL is MR_OK. The handle is invalid
- * afterwards in every case. Any thread. */
+ * told to its on_posted). Calls that wait in other threads return MR_E_STOPPED. Inside the writer's own callback the
+ * end comes after the callback, on the same thread: MR_OK at once, and on_closed tells. On a worker of the writer's
+ * port, inside another's callback, the port may count the writer for an instant longer. In a forked child: MR_E_FORKED,
+ * the parent's writer lives on. NULL is MR_OK. The handle is invalid afterwards in every case. Any thread. */
 MR_API int mr_writer_close(mr_writer *writer, uint64_t *undelivered);
 
 /* The writer's counters. MR_OK, MR_E_ARGUMENT, MR_E_FORKED. Any thread, callbacks too. */

@@ -53,22 +53,39 @@ apt_as_root()
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -y -q "$@" </dev/null
 }
 
+# Sets `missing` to those of the packages that are not installed, each once.
+find_missing()
+{
+    local package
+    missing=()
+    for package in "$@"; do
+        case " ${missing[*]} " in
+        *" $package "*) ;;
+        *) package_present "$package" || missing+=("$package") ;;
+        esac
+    done
+}
+
+# The purposes that later steps of the same run have packages for, so that one message names all of them.
+later_purposes=()
+
 # need PACKAGE...: installs those that are missing, in one go. Silent, and no root needed, when all are there.
 need()
 {
-    local package
+    local become="sudo sh -c"
     local -a missing=()
     if ! command -v dpkg-query >/dev/null; then
         say "not a Debian system: these packages' counterparts are taken to be installed: $*"
         return 0
     fi
-    for package in "$@"; do
-        package_present "$package" || missing+=("$package")
-    done
+    find_missing "$@"
     [ ${#missing[@]} -gt 0 ] || return 0
     if [ "$(id -u)" -ne 0 ] && ! { command -v sudo >/dev/null && sudo -n true 2>/dev/null; }; then
-        die "these packages are missing, and installing them takes root. Type this, then run ${0##*/} again:
-    sudo apt-get install --no-install-recommends ${missing[*]}"
+        # shellcheck disable=SC2046 # a list of names
+        find_missing "$@" $([ ${#later_purposes[@]} = 0 ] || packages_for "${later_purposes[@]}")
+        command -v sudo >/dev/null || become="su - -c"
+        die "packages are missing, and installing them takes root. Type this, and then the same command again:
+    $become 'apt-get update && apt-get install -y --no-install-recommends ${missing[*]}'"
     fi
     mkdir -p "$root/build/logs"
     local log="$root/build/logs/apt.log"

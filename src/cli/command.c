@@ -13,11 +13,25 @@
 
 #include "system.h"
 
+/* An argument may hold what a terminal obeys. */
+static void mask_controls(unsigned char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == 0xC2 && text[1] >= 0x80 && text[1] < 0xA0) {
+            *text++ = '?'; /* U+0080 to U+009F */
+            *text = '?';
+        } else if (*text < ' ' || *text == 0x7F) {
+            *text = '?';
+        }
+    }
+}
+
 PRINTF_FORMAT(2, 0) static void say(const char *prefix, const char *format, va_list arguments)
 {
     char text[2048];
     char line[sizeof(text) + 128];
     vsnprintf(text, sizeof(text), format, arguments);
+    mask_controls((unsigned char *) text);
     int length = snprintf(line, sizeof(line), "%s: %s\n", prefix, text);
     /* One call, so that lines of several processes on one terminal do not mix. */
     fwrite(line, 1, (size_t) length, stderr);

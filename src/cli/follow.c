@@ -92,7 +92,7 @@ bool follow_truncated(const struct followed *file, const struct file_status *sta
     if (status->size < file->read_at) {
         return true;
     }
-    if (status->size == file->read_at || file->tail_length == 0) {
+    if (file->tail_length == 0) {
         return false;
     }
     long got = file_read_at(file->descriptor, tail, file->tail_length, file->offset - file->tail_length);

@@ -2,6 +2,7 @@
  *
  * Path    slots ► inbox ► one line of text or JSON ► standard output ► the messages are released
  * I1      A message is released only after its line was written. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -31,8 +32,9 @@ static const char help[] =
     "  -h, --help        this text\n"
     "\n"
     "Without --json and --raw a message is always one line: newline, carriage return, other control characters,\n"
-    "bytes that are no UTF-8, and the backslash are written as \\n, \\r, \\xHH and \\\\. A tab stays a tab. With\n"
-    "several names each line begins with the slot's name, a colon and a blank.\n"
+    "what turns the direction of the text behind it, bytes that are no UTF-8, and the backslash are written as\n"
+    "\\n, \\r, \\xHH and \\\\. A tab stays a tab. With several names each line begins with the slot's name,\n"
+    "a colon and a blank.\n"
     "\n"
     "It says on standard error when the slots are open. It ends well at Ctrl-C or SIGTERM, and when whoever reads its\n"
     "standard output has gone. What had arrived and was not printed is counted on standard error.\n"
@@ -165,7 +167,10 @@ static struct listen_result print_until_end(const struct listen_settings *settin
             result.interrupted = true;
             break;
         }
-        if ((events & SYSTEM_OUTPUT_CLOSED) != 0 || atomic_load_explicit(&inbox->failed, memory_order_acquire)) {
+        if ((events & SYSTEM_OUTPUT_CLOSED) != 0) {
+            output->error = EPIPE;
+        }
+        if (output->error != 0 || atomic_load_explicit(&inbox->failed, memory_order_acquire)) {
             break;
         }
         events = system_wait(deadline, -1, output->descriptor);
@@ -206,7 +211,9 @@ static int listen_slots(const struct listen_settings *settings, struct inbox *in
     if (failed) {
         code = fail("out of memory");
     }
-    if (!settings->quiet && (result.interrupted || result.timed_out || lost > 0)) {
+    /* Whoever closed the pipe wants no more of them, and no word about it. */
+    bool wanted = result.interrupted || result.timed_out || (lost > 0 && !output_closed(output));
+    if (!settings->quiet && wanted) {
         remark("%" PRIu64 " messages printed, %" PRIu64 " had arrived but were not printed", result.printed, lost);
     }
     if (result.timed_out && code == CLI_DONE) {

@@ -169,10 +169,14 @@ void text_json_string(struct text *text, const void *data, size_t length)
     text_putc(text, '"');
     for (size_t at = 0; at < length; at++) {
         uint8_t byte = bytes[at];
-        if (byte >= 0x20 && byte != '"' && byte != '\\' && byte != 0x7F) {
+        bool second_control = byte == 0xC2 && at + 1 < length && bytes[at + 1] < 0xA0; /* U+0080-9F: CSI, for one */
+        if (byte >= 0x20 && byte != '"' && byte != '\\' && byte != 0x7F && !second_control) {
             continue;
         }
         text_put(text, bytes + plain, at - plain);
+        if (second_control) {
+            byte = bytes[++at];
+        }
         json_escape(text, byte);
         plain = at + 1;
     }
@@ -211,7 +215,11 @@ static bool printable(const uint8_t *at, size_t sequence)
     if (sequence == 2) {
         return !(at[0] == 0xC2 && at[1] < 0xA0);
     }
-    return !(sequence == 3 && at[0] == 0xE2 && at[1] == 0x80 && (at[2] == 0xA8 || at[2] == 0xA9));
+    if (sequence == 3 && at[0] == 0xE2) {
+        /* Line and paragraph separator; what turns the direction of the text that follows (U+202A-E, U+2066-9). */
+        return !(at[1] == 0x80 && at[2] >= 0xA8 && at[2] <= 0xAE) && !(at[1] == 0x81 && at[2] >= 0xA6 && at[2] <= 0xA9);
+    }
+    return true;
 }
 
 static void escape_byte(struct text *text, uint8_t byte)

@@ -101,7 +101,7 @@ struct operation {
     void (*handler)(operation *completed);
 
     /* The results (C19). */
-    int status;       /* MR_OK, MR_E_CANCELLED, MR_E_GONE, MR_E_SMALL, MR_E_STOPPED, MR_E_UNSUPPORTED, MR_E_SYSTEM, … */
+    int status; /* MR_OK, MR_E_CANCELLED, MR_E_GONE, MR_E_SMALL, MR_E_STOPPED, MR_E_UNSUPPORTED, MR_E_SYSTEM, … */
     int64_t os_error; /* the system's own code */
     size_t bytes;     /* received, sent, or needed */
     os_handle accepted;

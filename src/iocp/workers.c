@@ -15,7 +15,10 @@
  * W3  A worker waits with a time-out only while there are more than `concurrency`; when one of these has been idle for
  *     WORKER_RETIRE_NS it ends. So an idle port converges to `concurrency` threads that sleep for ever.
  * W4  Every started thread is joined once: a retired one by the next that retires or by the close.
- * W5  Closing stops the port, the workers drain it and end (growing meanwhile if they must), then the supervisor. */
+ * W5  A worker that waits inside Mailroom for others (`suspended`) does not count against workers_max: what it waits for
+ *     may need a worker. It changes `suspended` before it looks at `waiting`, the supervisor `ticking` before it looks
+ *     at `suspended` (W1's argument). Who is too many when the waiting has ended leaves after its packet.
+ * W6  Closing stops the port, the workers drain it and end (growing meanwhile if they must), then the supervisor. */
 #include "iocp/workers.h"
 
 #include <stdatomic.h>
@@ -42,6 +45,7 @@ struct mr_port {
 
     atomic_uint_fast64_t packets; /* taken out so far */
     atomic_uint waiting;          /* workers in port_wait, or about to be */
+    atomic_uint suspended;        /* workers that wait for others, W5 */
     atomic_bool ticking;          /* W1 */
     atomic_uint_fast64_t mark;    /* `packets` when the tick was set */
     operation tick;
@@ -58,7 +62,14 @@ struct mr_port {
 };
 
 /* The port whose worker this thread is. */
-static _Thread_local const mr_port *current;
+static _Thread_local mr_port *current;
+
+/* How many workers there may be at this moment (W5). */
+static uint32_t workers_allowed(const mr_port *p)
+{
+    uint32_t suspended = atomic_load_explicit(&p->suspended, memory_order_seq_cst);
+    return suspended < UINT32_MAX - p->workers_max ? p->workers_max + suspended : UINT32_MAX;
+}
 
 /* Ticks (W1, W2) */
 
@@ -84,7 +95,7 @@ static void tick_handle(mr_port *p)
     atomic_store_explicit(&p->ticking, false, memory_order_seq_cst);
     /* At workers_max there is nothing to watch for until one of them comes back, and goes again. */
     if (atomic_load_explicit(&p->waiting, memory_order_seq_cst) == 0 &&
-        atomic_load_explicit(&p->workers, memory_order_relaxed) < p->workers_max)
+        atomic_load_explicit(&p->workers, memory_order_relaxed) < workers_allowed(p))
         tick_set(p);
 }
 
@@ -145,6 +156,9 @@ static void worker_run(void *argument)
         if (status == MR_OK) {
             atomic_fetch_add_explicit(&p->packets, 1, memory_order_relaxed);
             o->handler(o);
+            uint32_t allowed = workers_allowed(p);
+            if (atomic_load_explicit(&p->workers, memory_order_relaxed) > allowed && worker_leave(w, allowed))
+                return; /* W5 */
         } else if (worker_leave(w, status == MR_E_STOPPED ? 0 : p->concurrency)) {
             return;
         }
@@ -162,7 +176,7 @@ static int worker_start(mr_port *p)
     mutex_lock(&p->lock);
     uint32_t workers = atomic_load_explicit(&p->workers, memory_order_relaxed);
     int status = MR_E_FULL;
-    if (!p->ending && workers < p->workers_max) {
+    if (!p->ending && workers < workers_allowed(p)) {
         /* It counts as waiting before it runs: else a loaded machine would start one after the other. */
         atomic_fetch_add_explicit(&p->waiting, 1, memory_order_seq_cst);
         atomic_store_explicit(&p->workers, workers + 1, memory_order_relaxed);
@@ -187,7 +201,7 @@ void mr_port_options_init(mr_port_options *options)
     *options = (mr_port_options) MR_PORT_OPTIONS_INIT;
 }
 
-/* Stops what mr_port_open has started and frees it all (W5). */
+/* Stops what mr_port_open has started and frees it all (W6). */
 static void port_end(mr_port *p)
 {
     port_stop(p->backend);
@@ -213,6 +227,9 @@ static int options_check(const mr_port_options *options)
     if (options->size != sizeof *options)
         return status_fail(MR_E_ARGUMENT, 0, "mr_port_options.size is %zu and not %zu: use MR_PORT_OPTIONS_INIT",
                            options->size, sizeof *options);
+    if (options->concurrency > MR_PORT_CONCURRENCY_MAX)
+        return status_fail(MR_E_ARGUMENT, 0, "concurrency is %u; a port has at most %u such workers",
+                           options->concurrency, MR_PORT_CONCURRENCY_MAX);
     if (options->workers_max != 0 && options->workers_max < options->concurrency)
         return status_fail(MR_E_ARGUMENT, 0, "workers_max is %u, below the concurrency of %u", options->workers_max,
                            options->concurrency);
@@ -311,6 +328,22 @@ port *mr_port_backend(const mr_port *p)
 bool mr_port_is_worker(const mr_port *p)
 {
     return current == p;
+}
+
+void mr_port_wait_begin(void)
+{
+    mr_port *p = current;
+    if (p == NULL)
+        return;
+    atomic_fetch_add_explicit(&p->suspended, 1, memory_order_seq_cst); /* W5 */
+    if (atomic_load_explicit(&p->waiting, memory_order_seq_cst) == 0)
+        tick_set(p);
+}
+
+void mr_port_wait_end(void)
+{
+    if (current != NULL)
+        atomic_fetch_sub_explicit(&current->suspended, 1, memory_order_seq_cst);
 }
 
 int mr_port_check(const mr_port *p)

@@ -22,6 +22,12 @@ port *mr_port_backend(const mr_port *p);
 /* Whether the calling thread is one of `p`'s workers, that is: inside one of its callbacks. */
 bool mr_port_is_worker(const mr_port *p);
 
+/* Around every wait inside Mailroom for what another thread does. On a worker, of whatever port: until the end of the
+ * wait it does not count against workers_max, so that there is always one who can do what is waited for. On any other
+ * thread nothing happens. Not nested; no callback runs in between. */
+void mr_port_wait_begin(void);
+void mr_port_wait_end(void);
+
 /* MR_OK, or MR_E_FORKED in a child of the process that opened `p`: there its workers do not exist. */
 int mr_port_check(const mr_port *p);
 

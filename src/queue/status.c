@@ -5,7 +5,6 @@
 #include <stddef.h>
 #include <stdio.h>
 
-
 enum { TEXT_ROOM = 512 };
 
 static _Thread_local int64_t last_os_error;
@@ -14,8 +13,8 @@ static _Thread_local char last_text[TEXT_ROOM];
 const char *mr_status_name(int status)
 {
     switch (status) {
-#define STATUS_NAME(name, value, sentence)                                                                             \
-    case value:                                                                                                        \
+#define STATUS_NAME(name, value, sentence) \
+    case value:                            \
         return #name;
         MR_STATUS_TABLE(STATUS_NAME)
 #undef STATUS_NAME
@@ -27,8 +26,8 @@ const char *mr_status_name(int status)
 const char *mr_status_text(int status)
 {
     switch (status) {
-#define STATUS_TEXT(name, value, sentence)                                                                             \
-    case value:                                                                                                        \
+#define STATUS_TEXT(name, value, sentence) \
+    case value:                            \
         return sentence;
         MR_STATUS_TABLE(STATUS_TEXT)
 #undef STATUS_TEXT

@@ -24,7 +24,9 @@ typedef struct thread {
 } thread;
 
 /* A plain lock: not recursive, no time-out. A static one starts as MUTEX_INIT and needs no mutex_init. */
+/* clang-format off */
 #define MUTEX_INIT {{0}}
+/* clang-format on */
 void mutex_init(mutex *m);
 void mutex_destroy(mutex *m);
 void mutex_lock(mutex *m);

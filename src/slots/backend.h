@@ -127,8 +127,7 @@ void slot_signal(slot *s, bool takeable, bool paused);
  * writers see it gone at once, what they had sent is brought by slot_take before anything that is sent to the new name.
  * Errors leave everything as it was. */
 int slot_rename(slot *s, const struct slot_name *name);
-/* After a slot_rename, with nothing excluded: waits until the old name has gone from the system as well. On a worker of the
- * slot's port it does not wait, because the worker may be the one that is needed. */
+/* After a slot_rename, with nothing excluded: waits until the old name has gone from the system as well. */
 void slot_rename_finish(slot *s);
 
 void slot_get_counts(slot *s, struct slot_counts *counts); /* any thread */

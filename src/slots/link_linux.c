@@ -5,12 +5,12 @@
  *
  * Owners  `socket` and `watched` belong to who may call link_send. `wake_*` are any thread's.
  * L1      watched != NULL: it is the endpoint of `socket`, and owns it. Else the socket is the link's own.
- * L2      retired != NULL: the endpoint of a connection that was ended while link_watch was perhaps under way. Its socket
- *         is shut down, so that the watch completes. There is one at most: a new endpoint is made by link_watch only, whose
- *         caller's previous watch has completed, and then the retired one is closed first.
- * L3      pause_ns != 0: the kernel had no memory for a packet (ENOBUFS, ENOMEM). The socket polls writable all the same, so
- *         the wait is one of time: 1 ms, doubled up to 100 ms, until a send succeeds; only the reader's end and link_wake
- *         end it sooner. A large packet that is without memory for too long is too big.
+ * L2      retired != NULL: the endpoint of a connection that was ended while link_watch was perhaps under way. Its
+ *         socket is shut down, so that the watch completes. There is one at most: a new endpoint is made by link_watch
+ *         only, whose caller's previous watch has completed, and then the retired one is closed first.
+ * L3      pause_ns != 0: the kernel had no memory for a packet (ENOBUFS, ENOMEM). The socket polls writable all the
+ *         same, so the wait is one of time: 1 ms, doubled up to 100 ms, until a send succeeds; only the reader's end
+ *         and link_wake end it sooner. A large packet that is without memory for too long is too big.
  * W1/K1   link_wake stores `woken`, then loads wake_event; link_wait stores wake_event, then exchanges `woken`. Both
  *         seq_cst: at least one of them sees the other, so no wake-up is lost. The event exists only once somebody has
  *         waited.
@@ -33,7 +33,7 @@
 #include "slots/rendezvous_linux.h"
 
 #define PAUSE_FIRST_NS UINT64_C(1000000)
-#define PAUSE_LAST_NS UINT64_C(100000000)
+#define PAUSE_LAST_NS  UINT64_C(100000000)
 
 /* What the kernel keeps of a send buffer for itself: a packet may have SO_SNDBUF less this. */
 #define PACKET_OVERHEAD 32u
@@ -105,8 +105,8 @@ static size_t packet_room(int fd)
     return (size_t) bytes - PACKET_OVERHEAD;
 }
 
-/* Raises the send buffer for a message of `length` bytes. Only who sends such messages has the larger buffer, because it
- * is what a reader that has stopped makes the kernel hold. */
+/* Raises the send buffer for a message of `length` bytes. Only who sends such messages has the larger buffer, because
+ * it is what a reader that has stopped makes the kernel hold. */
 static bool packet_room_raise(slot_link *l, size_t length)
 {
     if (length > PLAIN_PACKET_MAX)
@@ -164,7 +164,8 @@ void link_disconnect(slot_link *l)
 int link_rename(slot_link *l, const struct slot_name *name)
 {
     if (name->kind != SLOT_NAME_LOCAL)
-        return status_fail(MR_E_NAME, 0, "%s is on another machine, and this library has no remote lane", name->display);
+        return status_fail(MR_E_NAME, 0, "%s is on another machine, and this library has no remote lane",
+                           name->display);
     int status = name_keep(l, name);
     if (status == MR_OK)
         link_disconnect(l);
@@ -283,7 +284,8 @@ int link_wait(slot_link *l, uint64_t deadline)
         int ready = ppoll(polled, 2, until == CLOCK_NEVER ? NULL : &left, NULL);
         if (ready < 0 && errno != EINTR) {
             int error = errno;
-            (void) nanosleep(&(struct timespec){.tv_nsec = (long) PAUSE_FIRST_NS}, NULL); /* no memory: not at once again */
+            (void) nanosleep(&(struct timespec){.tv_nsec = (long) PAUSE_FIRST_NS},
+                             NULL); /* no memory: not at once again */
             return status_fail(MR_E_SYSTEM, error, "cannot wait for room in %s: %s", l->name, strerror(error));
         }
         if (ready > 0 && polled[0].revents != 0)

@@ -93,7 +93,6 @@ int slot_open(slot **out, const struct slot_config *config)
     s->max_message = config->options->max_message;
     s->levels = config->options->levels;
     s->port = config->port;
-    s->workers = config->options->port;
     mutex_init(&s->lock);
     condition_init(&s->changed);
     int status = security_make(&s->security, config->options);
@@ -390,12 +389,14 @@ int slot_rename(slot *s, const struct slot_name *name)
 
 void slot_rename_finish(slot *s)
 {
-    if (s->port == NULL || mr_port_is_worker(s->workers))
+    if (s->port == NULL)
         return;
+    mr_port_wait_begin(); /* the packets of the old name's reads need a worker */
     mutex_lock(&s->lock);
     while (s->retiring > 0)
         condition_wait(&s->changed, &s->lock);
     mutex_unlock(&s->lock);
+    mr_port_wait_end();
 }
 
 /* ---- without a port ---- */

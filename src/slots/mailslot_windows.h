@@ -51,7 +51,6 @@ struct slot {
     size_t max_message;
     unsigned levels;
     port *port;
-    mr_port *workers; /* the same, from the outside */
     HANDLE arrived;   /* without a port: set by the system when a read completes; what mr_reader_event hands out */
     HANDLE wake;
     PSECURITY_DESCRIPTOR security;

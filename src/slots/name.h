@@ -2,8 +2,8 @@
 #ifndef SLOTS_NAME_H
 #define SLOTS_NAME_H
 
-#include <stddef.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #include <mailroom/reader.h>
 
@@ -18,8 +18,8 @@ enum slot_name_kind {
 
 struct slot_name {
     enum slot_name_kind kind;
-    char server[MR_NAME_MAX]; /* as spelled; "." where the name was bare */
-    char path[MR_NAME_MAX];   /* components joined by one backslash, as spelled, UTF-8 */
+    char server[MR_NAME_MAX];     /* as spelled; "." where the name was bare */
+    char path[MR_NAME_MAX];       /* components joined by one backslash, as spelled, UTF-8 */
     char folded[4 * MR_NAME_MAX]; /* `path` case-folded: two names are the same slot when these are equal bytes */
     char display[MR_NAME_MAX];    /* \\server\mailslot\path; local ones always with "." */
 };

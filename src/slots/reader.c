@@ -57,6 +57,9 @@ static int options_check(const mr_reader_options *options)
         return status_fail(MR_E_ARGUMENT, 0, "a slot has at most %u levels, not %u", MR_LEVELS_MAX, options->levels);
     if (options->timeout_ms == MR_READER_TIMEOUT)
         return status_fail(MR_E_ARGUMENT, 0, "MR_READER_TIMEOUT stands for the reader's time-out and cannot be it");
+    if (options->max_message > SIZE_MAX / 2)
+        return status_fail(MR_E_ARGUMENT, 0, "max_message is %zu bytes, at most %zu (0: %zu)", options->max_message,
+                           SIZE_MAX / 2, MR_MESSAGE_MAX_DEFAULT);
     return options->port == NULL ? MR_OK : mr_port_check(options->port);
 }
 
@@ -543,8 +546,10 @@ int mr_reader_close(mr_reader *reader, uint64_t *lost)
         if (reader->leading)
             slot_wake(reader->slot);
         turn_end(reader);
+        mr_port_wait_begin(); /* a turn that is posted, or cancelled, needs a worker to end it */
         while (reader->turn != TURN_ENDED || reader->inside > 0 || reader->taking)
             condition_wait(&reader->changed, &reader->lock); /* I3 */
+        mr_port_wait_end();
     }
     bool after = reader->close_after;
     mutex_unlock(&reader->lock);

@@ -265,7 +265,9 @@ int lock_take(struct held_file *lock, const struct place *place, const char *nam
                 return status;
         } else if (error == ELOOP || error == EINVAL) {
             return lock_refuse(place, name, "is no regular file, and so no lock file; remove it");
-        } else if (error != EAGAIN && error != ENOENT) {
+        } else if (error == ENOENT) {
+            return lock_refuse(place, name, "cannot be made: the directory takes no files, or has gone");
+        } else if (error != EAGAIN) {
             struct stat now;
             if (error == EACCES && fstatat(place->fd, name, &now, AT_SYMLINK_NOFOLLOW) == 0 && now.st_uid != geteuid())
                 return lock_foreign(place, name, now.st_uid);

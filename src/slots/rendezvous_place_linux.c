@@ -173,10 +173,15 @@ static int place_add(struct places *places, enum place_kind kind, const char *fo
     int length = snprintf(path, sizeof path, format, base, (unsigned) geteuid());
     struct place *place = &places->list[places->count];
     *place = (struct place){.kind = kind, .fd = -1};
-    place->path = memory_strdup(length > 0 && (size_t) length < sizeof path ? path : "too long");
+    bool fits = length > 0 && (size_t) length < sizeof path;
+    place->path = memory_strdup(fits ? path : "MAILROOM_DIR");
     if (place->path == NULL)
         return status_fail(MR_E_MEMORY, 0, "no memory for the path of a slot directory");
     places->count++;
+    if (!fits) {
+        place_refuse(place, ENAMETOOLONG, "the path is too long");
+        return MR_OK;
+    }
     if (place_open(place, false) != 0 && error_passes(place->error))
         return status_fail(status_of_errno(place->error), place->error, "the slot directory %s cannot be opened: %s",
                            place->path, place->why);

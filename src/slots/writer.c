@@ -166,7 +166,9 @@ static int write_in_line(mr_writer *w, struct writer_waiter *self, uint64_t dead
     condition_init(&self->changed);
     writer_line_join(w, self);
     w->inside++;
+    mr_port_wait_begin(); /* the slot's reader, and who tells what was posted before, may need a worker of this port */
     int status = line_wait(w, self, deadline);
+    mr_port_wait_end();
     w->inside--;
     if (w->line != NULL && pump_free(w))
         condition_signal(&w->line->changed); /* I1: this thread may have been the one that was signalled */
@@ -228,7 +230,9 @@ int mr_writer_write_timed(mr_writer *writer, const void *data, size_t length, ui
 
 int mr_writer_write(mr_writer *writer, const void *data, size_t length, uint32_t priority)
 {
-    return mr_writer_write_timed(writer, data, length, priority, writer == NULL ? 0 : writer->options.timeout_ms);
+    if (writer == NULL)
+        return writer_check(writer);
+    return mr_writer_write_timed(writer, data, length, priority, writer->options.timeout_ms);
 }
 
 /* ---- counters ---- */

@@ -26,10 +26,12 @@ static void rename_linger(mr_writer *w, uint64_t ticket)
     uint64_t absences = w->posting->absences;
     bool in_time = true;
     pump_hurry(w);
+    mr_port_wait_begin();
     w->watchers++;
     while (!w->closing && in_time && writer_oldest(w) < ticket && w->posting->absences == absences)
         in_time = condition_wait_until(&w->changed, &w->lock, deadline);
     w->watchers--;
+    mr_port_wait_end();
 }
 
 /* Takes what is older than `ticket` out of the queue. With the role, lock held. */
@@ -125,7 +127,9 @@ static void close_posting(mr_writer *w)
 {
     if (w->posting == NULL)
         return;
+    mr_port_wait_begin();
     close_linger(w);
+    mr_port_wait_end();
     struct queue_node *node = queue_drain(&w->posting->queue);
     while (node != NULL) {
         struct queue_node *next = node->next;
@@ -158,11 +162,13 @@ static bool close_packets(mr_writer *w)
 int writer_close_now(mr_writer *w, uint64_t *undelivered, bool tell_closed)
 {
     mutex_lock(&w->lock);
+    mr_port_wait_begin();
     pump_claim(w);
     w->watchers++;
     while (w->inside > 0 || w->working)
         condition_wait(&w->changed, &w->lock);
     w->watchers--;
+    mr_port_wait_end();
     w->working = true;
     close_posting(w);
     link_disconnect(w->link);
@@ -244,8 +250,6 @@ int mr_writer_close(mr_writer *writer, uint64_t *undelivered)
     for (struct writer_waiter *waiter = w->line; waiter != NULL; waiter = waiter->next)
         condition_signal(&waiter->changed);
     condition_broadcast(&w->changed);
-    if (w->role_blocked)
-        link_wake(w->link);
     mutex_unlock(&w->lock);
     if (frame != NULL) {
         frame->close = true;

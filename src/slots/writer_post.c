@@ -4,8 +4,8 @@
  *         mr_writer_flush > until nothing older waits > until what had finished by then has been told
  *
  * Owners, invariants I1 to I7: writer_private.h.
- * Drops   What a push drops is told on the posting thread, so that a producer that is too fast carries that work itself;
- *         but a message that is being sent at that moment is the pump's to decide (I4).
+ * Drops   What a push drops is told on the posting thread, so that a producer that is too fast carries that work
+ *         itself; but a message that is being sent at that moment is the pump's to decide (I4).
  */
 #include "slots/writer_private.h"
 
@@ -90,12 +90,14 @@ static int room_wait(mr_writer *w, uint32_t priority, size_t length)
         return status_fail(MR_E_CALLBACK, 0, "the queue is full, and this is the writer's own callback");
     uint64_t deadline = clock_deadline(w->options.timeout_ms);
     bool in_time = true;
+    mr_port_wait_begin();
     w->inside++;
     w->watchers++;
     while (!w->closing && in_time && !queue_has_room(queue, priority, length))
         in_time = condition_wait_until(&w->changed, &w->lock, deadline);
     w->watchers--;
     w->inside--;
+    mr_port_wait_end();
     if (w->closing) {
         condition_broadcast(&w->changed);
         return status_fail(MR_E_STOPPED, 0, "the writer is being closed");
@@ -209,9 +211,11 @@ int mr_writer_post(mr_writer *writer, const void *data, size_t length, uint32_t 
 /* Waits for `changed`; false when the time has come. */
 static bool flush_wait(mr_writer *w, uint64_t deadline)
 {
+    mr_port_wait_begin();
     w->watchers++;
     bool in_time = condition_wait_until(&w->changed, &w->lock, deadline);
     w->watchers--;
+    mr_port_wait_end();
     return in_time;
 }
 

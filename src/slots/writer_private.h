@@ -22,7 +22,8 @@
  * I5      A posted message is, at any time, in exactly one of: the queue; `finished`; the hands of the thread that
  *         tells its on_posted. It leaves each once, so it is told once, and told in the order of completion.
  * I6      At most UNTOLD_MAX finished messages wait to be told because of threads that write: from then on only workers
- *         pump, and a worker tells before its next turn.
+ *         send posted messages, and a worker tells before its next turn. A write that goes before all of them is sent
+ *         all the same: it may be inside the on_posted that is being told.
  * I7      A writer with an operation pending in the port is not freed. Who takes out the last packet of a writer that
  *         has ended frees it.
  */
@@ -37,7 +38,7 @@
 
 /* What one turn of the pump sends at most; then others have theirs. */
 #define PUMP_MESSAGES 64u
-#define PUMP_BYTES ((size_t) 256 * 1024)
+#define PUMP_BYTES    ((size_t) 256 * 1024)
 
 /* I6 */
 #define UNTOLD_MAX 1024u
@@ -52,9 +53,9 @@ enum pump_role { PUMP_IDLE, PUMP_PARKED, PUMP_RUNNING };
 
 /* What a parked pump waits for. */
 enum pump_reason {
-    PUMP_TURN,  /* a worker */
-    PUMP_ROOM,  /* room in the slot, and a worker */
-    PUMP_RETRY  /* the end of the back-off, and a worker */
+    PUMP_TURN, /* a worker */
+    PUMP_ROOM, /* room in the slot, and a worker */
+    PUMP_RETRY /* the end of the back-off, and a worker */
 };
 
 /* Why a run of the pump ended. */
@@ -115,8 +116,8 @@ struct writer_posting {
     uint64_t retry_at;            /* the back-off's end; 0: the last attempt was a success */
     uint64_t retry_armed;         /* what the operation `retry` is set to */
     uint32_t backoff_ms;
-    uint64_t absences;            /* times the pump has ended PUMP_ABSENT or PUMP_BUSY */
-    uint64_t losses;              /* taken messages that were dropped or refused, since the last flush */
+    uint64_t absences; /* times the pump has ended PUMP_ABSENT or PUMP_BUSY */
+    uint64_t losses;   /* taken messages that were dropped or refused, since the last flush */
     struct writer_operation turn;
     struct writer_operation room;
     struct writer_operation retry;
@@ -135,11 +136,11 @@ struct mr_writer {
     bool working;      /* a worker is in its turn, or the closing thread tells in its place */
     bool role_blocked; /* who has the role waits for the slot */
     bool closing;
-    bool ended;        /* only packets come, the last frees the writer */
-    uint32_t wanted;   /* calls that wait for the role to rename or to close: nobody else takes it */
-    uint32_t watchers; /* threads in condition_wait on `changed` */
-    uint32_t inside;   /* threads in a call that has released the lock and will take it again */
-    condition changed; /* a run of the pump has ended, a message was told, the writer is closing */
+    bool ended;         /* only packets come, the last frees the writer */
+    uint32_t wanted;    /* calls that wait for the role to rename or to close: nobody else takes it */
+    uint32_t watchers;  /* threads in condition_wait on `changed` */
+    uint32_t inside;    /* threads in a call that has released the lock and will take it again */
+    condition changed;  /* a run of the pump has ended, a message was told, the writer is closing */
     size_t max_message; /* as last seen; 0: not known */
     mr_writer_options options;
     uint64_t undelivered; /* for on_closed */
@@ -194,8 +195,8 @@ uint64_t writer_oldest(const mr_writer *w);
 /* Tells what is in `finished`. By who has set `working`. Lock held, released around each callback. Returns whether
  * mr_writer_close was called inside. */
 bool writer_tell(mr_writer *w);
-/* Tells a list of dropped messages, on the posting thread, no lock held: at once, or by the frame that this thread is in
- * already. Returns whether mr_writer_close was called inside and falls to the caller. */
+/* Tells a list of dropped messages, on the posting thread, no lock held: at once, or by the frame that this thread is
+ * in already. Returns whether mr_writer_close was called inside and falls to the caller. */
 bool writer_tell_dropped(mr_writer *w, struct message_list *dropped);
 /* The innermost frame of this thread inside `w`'s callbacks, or NULL. */
 struct writer_frame *writer_frame_of(const mr_writer *w);

@@ -293,7 +293,12 @@ bool pump_free(const mr_writer *w)
 {
     if (w->role == PUMP_RUNNING || w->wanted > 0 || w->closing)
         return false;
-    return w->role == PUMP_IDLE || !untold_full(w);
+    if (w->role == PUMP_IDLE || !untold_full(w))
+        return true;
+    struct writer_waiter *waiter;
+    struct writer_message *message;
+    pump_pick(w, &waiter, &message);
+    return waiter != NULL; /* I6: it goes before all that is posted */
 }
 
 void pump_release(mr_writer *w, enum pump_end end)
@@ -376,8 +381,7 @@ static void arm_retry(mr_writer *w)
         return;
     }
     posting->retry_armed = posting->retry_at;
-    posting->retry.pending =
-        port_set_deadline(p, &posting->retry.operation, posting->retry_at) == STARTED_PENDING;
+    posting->retry.pending = port_set_deadline(p, &posting->retry.operation, posting->retry_at) == STARTED_PENDING;
     if (!posting->retry.pending && posting->retry.operation.status == MR_OK) {
         w->reason = PUMP_TURN; /* the time had come */
         arm_turn(w);
@@ -457,9 +461,7 @@ static void pump_turn(operation *completed, enum pump_reason reason)
         return;
     }
     if (w->working) {
-        if (w->role == PUMP_PARKED && w->reason == reason && reason != PUMP_RETRY)
-            w->reason = PUMP_TURN; /* the worker that tells will see it; a deadline it sets again by itself */
-        mutex_unlock(&w->lock);
+        mutex_unlock(&w->lock); /* the worker that tells sees to it at its end */
         return;
     }
     w->working = true;

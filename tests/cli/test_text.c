@@ -46,6 +46,11 @@ TEST(text, json_strings_escape_what_json_demands)
     check_text(&text, "\"\"");
     text_json_string(&text, "a\"\\/\b\f\n\r\t\x01\x1f\x7f\0z", 14);
     check_text(&text, "\"a\\\"\\\\/\\b\\f\\n\\r\\t\\u0001\\u001f\\u007f\\u0000z\"");
+    text_json_string(&text,
+                     "\xC2\x9B"
+                     "1m\xC2\x80\xC2\x9F\xC2\xA0",
+                     10); /* controls a terminal obeys */
+    check_text(&text, "\"\\u009b1m\\u0080\\u009f\xC2\xA0\"");
     text_json_string(&text, "Gr\xC3\xBC\xC3\x9F", 6);
     check_text(&text, "\"Gr\xC3\xBC\xC3\x9F\"");
 }
@@ -125,6 +130,21 @@ TEST(text, escaped_lines_are_one_printable_line_and_can_be_taken_back)
         CHECK_MEM(back, message, length);
         text_free(&text);
     }
+}
+
+TEST(text, what_a_terminal_obeys_is_escaped)
+{
+    struct text text = {0};
+    text_escaped(&text,
+                 "\x1B[2J\xC2\x9B"
+                 "2J",
+                 8);
+    check_text(&text, "\\x1b[2J\\xc2\\x9b2J");
+    text_escaped(&text,
+                 "\xE2\x80\xAE"
+                 "a\xE2\x81\xA9\xE2\x80\xAF\xE2\x81\xAA",
+                 13); /* U+202E, 2069, 202F, 206A */
+    check_text(&text, "\\xe2\\x80\\xaea\\xe2\\x81\\xa9\xE2\x80\xAF\xE2\x81\xAA");
 }
 
 TEST(text, numbers_of_any_size)

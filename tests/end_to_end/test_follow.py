@@ -269,6 +269,20 @@ class Follow(EndToEnd):
         self.expect(listener, 10, 50)
         self.end(follower)
 
+    def test_truncation_to_the_same_size(self):
+        self.append(5)
+        listener = self.listen("a")
+        follower = self.follow()
+        self.expect(listener, 0, 5)
+        follower.signal(signal.SIGSTOP)
+        os.truncate(self.log, 0)
+        self.append(5)
+        follower.signal(signal.SIGCONT)
+        follower.wait_for_error("was truncated")
+        self.expect(listener, 5, 5)
+        self.end(follower)
+        self.nothing_more(listener)
+
     def test_symbolic_link(self):
         real = self.folder / "elsewhere"
         real.mkdir()

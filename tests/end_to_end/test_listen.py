@@ -144,6 +144,22 @@ class Listen(EndToEnd):
         flood.signal(signal.SIGTERM)
         flood.wait()
 
+    def test_reader_that_goes_in_the_middle_of_a_write(self):
+        reading, writing = os.pipe()
+        listener = self.listen("a", stdout=writing)
+        os.close(writing)
+        self.send("a", "x" * 4000, "--repeat", "200")  # far more than the pipe holds
+        self.until(lambda: self.in_pipe_write(listener), "it waits for the pipe")
+        os.close(reading)
+        self.assertEqual(listener.wait(), DONE)
+        self.assertEqual(listener.error_text(), "mailroom: listening on a\n")
+
+    @staticmethod
+    def in_pipe_write(program):
+        with open(f"/proc/{program.pid}/syscall", encoding="ascii") as file:
+            fields = file.read().split()
+        return fields[0] in ("1", "64") and int(fields[1], 16) == 1  # write (x86, arm) on standard output
+
     def test_full_disk_is_an_error(self):
         with open("/dev/full", "wb") as full:
             listener = self.listen("a", stdout=full)

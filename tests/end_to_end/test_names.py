@@ -71,7 +71,8 @@ class Names(EndToEnd):
         plain = self.connect("a")
         plain.send(b"text")
         self.assertEqual(listener.line(), b"text\n")
-        entry = self.until(lambda: (e := self.list()["a"])["messages"] == 1 and e["connections"] == 1 and e, "figures")
+        entry = self.until(lambda: (e := self.list()["a"])["messages"] == e["connections"] == 1 and e["waiting"] == 0 and e,
+                           "figures after the message was printed")
         self.assertEqual((entry["pid"], entry["uid"], entry["readable"]), (listener.pid, os.getuid(), True))
         self.assertEqual((entry["messages"], entry["bytes"], entry["next_size"]), (1, 4, None))
 

@@ -1,9 +1,11 @@
 """mailroom send: all its sources, waiting, and exact accounts of what got across."""
 
+import fcntl
 import hashlib
 import os
 import signal
 import subprocess
+import termios
 import time
 
 from support import DONE, ERROR, LIMIT, NO_SLOT, TIMEOUT, EndToEnd, main
@@ -134,6 +136,7 @@ class Send(EndToEnd):
             sender.process.stdin.write(line)
             sender.process.stdin.flush()
             listener.wait()
+        self.until(lambda: fcntl.ioctl(sender.process.stdin, termios.FIONREAD, bytes(4)) == bytes(4), "the line is read")
         self.signal_taken(sender, signal.SIGTERM)
         listener = self.listen("a")
         self.assertEqual(listener.line(), b"two\n")

@@ -119,6 +119,12 @@ TEST(workers, options_are_checked)
     options.workers_max = 3;
     options.size--;
     CHECK_STATUS(mr_port_open(&p, &options), MR_E_ARGUMENT);
+    options.size++;
+    options.workers_max = 0;
+    options.concurrency = MR_PORT_CONCURRENCY_MAX + 1;
+    CHECK_STATUS(mr_port_open(&p, &options), MR_E_ARGUMENT);
+    options.concurrency = UINT32_MAX;
+    CHECK_STATUS(mr_port_open(&p, &options), MR_E_ARGUMENT);
     CHECK(p == NULL);
     CHECK_STATUS(mr_port_close(NULL), MR_OK);
     CHECK_STATUS(mr_port_open(&p, NULL), MR_OK);
@@ -212,6 +218,57 @@ TEST(workers, a_pool_at_its_maximum_does_not_grow)
     CHECK_EQ(statistics_of(p).workers_peak, 2);
     gate_set(true);
     await(&handled, 3);
+    CHECK_STATUS(mr_port_close(p), MR_OK);
+}
+
+static void handle_wait_for_another(operation *o)
+{
+    mr_port_wait_begin();
+    mutex_lock(&lock);
+    inside++;
+    condition_broadcast(&changed);
+    while (!gate_open)
+        condition_wait(&changed, &lock);
+    mutex_unlock(&lock);
+    mr_port_wait_end();
+    handle_count(o);
+}
+
+TEST(workers, one_that_waits_for_others_does_not_count_against_workers_max)
+{
+    start();
+    mr_port_wait_begin(); /* on a thread that is no worker: nothing */
+    mr_port_wait_end();
+    mr_port *p = open_port(1, 1);
+    struct job first = job_new(p, handle_wait_for_another), second = job_new(p, handle_wait_for_another);
+    struct job other = job_new(p, handle_count);
+    post(p, &first);
+    post(p, &second);
+    await(&inside, 2);
+    post(p, &other);
+    await(&handled, 1); /* by a third */
+    gate_set(true);
+    await(&handled, 3);
+    await_workers(p, 1);
+    CHECK_EQ(statistics_of(p).workers_peak, 3);
+    CHECK_STATUS(mr_port_close(p), MR_OK);
+}
+
+TEST(workers, who_is_too_many_after_a_wait_leaves_also_while_there_is_work)
+{
+    start();
+    mr_port *p = open_port(1, 1);
+    struct job waiting = job_new(p, handle_wait_for_another), blocking = job_new(p, handle_block);
+    struct job behind = job_new(p, handle_block);
+    post(p, &waiting);
+    await(&inside, 1);
+    post(p, &blocking);
+    await(&inside, 2); /* on the worker that came for the one that waits */
+    post(p, &behind);
+    gate_set(true);
+    await(&handled, 3);
+    await_workers(p, 1);
+    CHECK_EQ(statistics_of(p).workers_peak, 2);
     CHECK_STATUS(mr_port_close(p), MR_OK);
 }
 

@@ -13,8 +13,8 @@
 #include "slots/rendezvous_linux.h"
 #include "writer_common.h"
 
-/* The test program is linked with --wrap=send: the send after `send_faults_after` others fails with `send_fault`, and so
- * do the next ones, `send_faults` in all. */
+/* The test program is linked with --wrap=send: the send after `send_faults_after` others fails with `send_fault`, and
+ * so do the next ones, `send_faults` in all. */
 static int send_fault;
 static unsigned send_faults;
 static unsigned send_faults_after;
@@ -94,8 +94,7 @@ static void pair_end(struct pair *pair)
 static void pair_fill(struct pair *pair)
 {
     int status;
-    while ((status = link_send(pair->link, "12345678", 8, 0)) == MR_OK) {
-    }
+    while ((status = link_send(pair->link, "12345678", 8, 0)) == MR_OK) {}
     CHECK_STATUS(status, MR_E_FULL);
 }
 
@@ -326,9 +325,8 @@ TEST(link, errors_have_their_meaning)
     static const struct {
         int error;
         int status;
-    } table[] = {{EPIPE, MR_E_GONE},        {ECONNRESET, MR_E_GONE}, {ECONNREFUSED, MR_E_GONE},
-                 {ENOTCONN, MR_E_GONE},     {EAGAIN, MR_E_FULL},     {EMSGSIZE, MR_E_TOO_BIG},
-                 {EPERM, MR_E_SYSTEM}};
+    } table[] = {{EPIPE, MR_E_GONE},  {ECONNRESET, MR_E_GONE},  {ECONNREFUSED, MR_E_GONE}, {ENOTCONN, MR_E_GONE},
+                 {EAGAIN, MR_E_FULL}, {EMSGSIZE, MR_E_TOO_BIG}, {EPERM, MR_E_SYSTEM}};
     struct pair pair = pair_make();
     for (size_t n = 0; n < sizeof table / sizeof table[0]; n++) {
         send_fault = table[n].error;

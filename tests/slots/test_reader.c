@@ -14,6 +14,9 @@ TEST(reader, options_out_of_range_are_refused)
     mr_reader_options_init(&options);
     CHECK_EQ(options.size, sizeof options);
     CHECK_EQ(options.timeout_ms, MR_FOREVER);
+    options.max_message = SIZE_MAX;
+    CHECK_STATUS(mr_reader_open(&reader, "a", &options), MR_E_ARGUMENT);
+    options.max_message = 0;
     options.levels = MR_LEVELS_MAX + 1;
     CHECK_STATUS(mr_reader_open(&reader, "a", &options), MR_E_ARGUMENT);
     mr_reader_options_init(&options);
@@ -233,4 +236,52 @@ TEST(reader, statistics_and_memory_figures_need_their_size)
     mr_reader_statistics statistics = {.size = 1};
     CHECK_STATUS(mr_reader_get_statistics(reader, &statistics), MR_E_ARGUMENT);
     slots_close(reader);
+}
+
+static mr_reader *victims[3];
+
+static void ignore_message(mr_reader *reader, const mr_message *message, void *context)
+{
+    (void) reader;
+    (void) message;
+    (void) context;
+}
+
+static void close_victims(mr_reader *reader, const mr_message *message, void *context)
+{
+    (void) reader;
+    (void) message;
+    for (int i = 0; i < 3; i++)
+        (void) mr_reader_close(victims[i], NULL);
+    counter_add(context, 1);
+}
+
+TEST(close, of_other_readers_inside_a_callback_needs_no_second_worker)
+{
+    slots_begin();
+    mr_port *port = slots_port(1, 1);
+    for (int round = 0; round < 20; round++) {
+        struct counter closed;
+        counter_init(&closed);
+        mr_reader_options options = MR_READER_OPTIONS_INIT;
+        options.port = port;
+        options.on_message = close_victims;
+        options.context = &closed;
+        mr_reader *reader = slots_reader("closer", &options);
+        static const char *const names[3] = {"idle", "paused", "busy"};
+        for (int i = 0; i < 3; i++) {
+            options.on_message = ignore_message;
+            victims[i] = slots_reader(names[i], &options);
+        }
+        CHECK_STATUS(mr_reader_pause(victims[1]), MR_OK);
+        int busy = plain_connect("busy"), client = plain_connect("closer");
+        for (int i = 0; i < 50; i++)
+            plain_text(busy, "x");
+        plain_text(client, "close");
+        counter_await(&closed, 1);
+        plain_close(busy);
+        plain_close(client);
+        slots_close(reader);
+    }
+    CHECK_STATUS(mr_port_close(port), MR_OK);
 }

@@ -1,8 +1,8 @@
 /* test_rename_scenario.c: the known bug of the class that this library began with, step by step as its author tells it:
- * "create a mailslot in the listener, connect to the listener, send one or more messages and then change the name in the
- * listener, match the change in the writer and send repeated messages: you'll see that every second message is garbage".
- * Here: a thousand times, with messages of changing lengths (a stale tail would show), read at once, late, or by callback,
- * written and posted; and nothing is garbled, stale, lost or repeated. */
+ * "create a mailslot in the listener, connect to the listener, send one or more messages and then change the name in
+ * the listener, match the change in the writer and send repeated messages: you'll see that every second message is
+ * garbage". Here: a thousand times, with messages of changing lengths (a stale tail would show), read at once, late, or
+ * by callback, written and posted; and nothing is garbled, stale, lost or repeated. */
 #include <stdio.h>
 #include <string.h>
 
@@ -24,7 +24,8 @@ static size_t text_make(char text[TEXT_ROOM], uint64_t n)
 
 static const char *slot_text(unsigned round)
 {
-    static const char *const names[] = {"Demo", "demo2", "Other\\Place", "a rather longer name for the very same thing"};
+    static const char *const names[] = {"Demo", "demo2", "Other\\Place",
+                                        "a rather longer name for the very same thing"};
     return names[round % 4];
 }
 

@@ -104,6 +104,7 @@ TEST(rendezvous_files, traps_in_the_directory)
     scratch_use(scratch);
     snprintf(target, sizeof target, "%s/.precious", scratch);
     int fd = open(target, O_CREAT | O_WRONLY | O_CLOEXEC, 0640);
+    CHECK_EQ(fchmod(fd, 0640), 0); /* whatever the umask is */
     CHECK_EQ(write(fd, "precious", 8), 8);
     close(fd);
     static const char *const files[] = {"lock", "sock", "page"};
@@ -236,6 +237,14 @@ TEST(rendezvous_files, mailroom_dir_is_checked_as_well)
     claim_text_has("x", "no directory");
     CHECK_EQ(setenv("MAILROOM_DIR", "relative", 1), 0);
     claim_text_has("x", "absolute");
+    static char endless[8192];
+    memset(endless, 'a', sizeof endless - 1);
+    endless[0] = '/';
+    CHECK_EQ(setenv("MAILROOM_DIR", endless, 1), 0);
+    claim_text_has("x", "too long");
+    CHECK(strstr(mr_last_error_text(), "absolute") == NULL);
+    CHECK_EQ(setenv("MAILROOM_DIR", "/proc", 1), 0); /* nobody can make a file there */
+    claim_text_has("x", "takes no files");
     snprintf(link_path, sizeof link_path, "%s/new", scratch);
     CHECK_EQ(setenv("MAILROOM_DIR", link_path, 1), 0);
     struct rendezvous *r;

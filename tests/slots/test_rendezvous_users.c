@@ -163,6 +163,15 @@ TEST(rendezvous_users, files_of_another_user_in_the_way)
             }
         }
     }
+    for (int i = 1; i < 3; i++) { /* a folder is in the way of root too */
+        snprintf(path, sizeof path, "%s/%s", scratch, files[i]);
+        CHECK_EQ(mkdir(path, 0700), 0);
+        CHECK_EQ(chown(path, OTHER, OTHER), 0);
+        struct rendezvous *r;
+        CHECK_STATUS(claim(&r, "x"), MR_E_ACCESS);
+        CHECK(strstr(mr_last_error_text(), "it has to be removed first") != NULL);
+        CHECK_EQ(rmdir(path), 0);
+    }
     scratch_remove(scratch);
 }
 

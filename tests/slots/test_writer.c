@@ -407,6 +407,86 @@ TEST(writer, arguments_are_checked)
     writer_end(writer);
 }
 
+/* ---- inside callbacks of the same port ---- */
+
+enum { FORWARDERS = 8, FORWARDED = 20 };
+
+struct forwarder {
+    mr_reader *reader;
+    mr_writer *feeder, *writer;
+    bool post; /* and flush; else write */
+};
+
+static void forward(mr_reader *reader, const mr_message *message, void *context)
+{
+    struct forwarder *forwarder = context;
+    (void) reader;
+    if (forwarder->post) {
+        CHECK_STATUS(mr_writer_post(forwarder->writer, message->data, message->length, MR_NORMAL, NULL, NULL), MR_OK);
+        CHECK_STATUS(mr_writer_flush(forwarder->writer, MR_FOREVER), MR_OK);
+        return;
+    }
+    for (int i = 0; i < 600; i++) /* more than the system keeps of one writer's for a reader that does not take */
+        CHECK_STATUS(mr_writer_write_timed(forwarder->writer, message->data, message->length, MR_NORMAL, MR_FOREVER),
+                     MR_OK);
+}
+
+static void count_message(mr_reader *reader, const mr_message *message, void *context)
+{
+    (void) reader;
+    (void) message;
+    counter_add(context, 1);
+}
+
+/* Callbacks on every worker of the port wait for what only another worker can do. */
+static void forward_all(bool post, uint64_t expected)
+{
+    slots_begin();
+    mr_port *port = slots_port(1, 2);
+    struct counter got;
+    counter_init(&got);
+    mr_reader_options options = MR_READER_OPTIONS_INIT;
+    options.port = port;
+    options.on_message = count_message;
+    options.context = &got;
+    mr_reader *sink = slots_reader("sink", &options);
+    mr_writer_options writing = MR_WRITER_OPTIONS_INIT;
+    writing.port = port;
+    static struct forwarder forwarders[FORWARDERS];
+    for (unsigned i = 0; i < FORWARDERS; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "forward %u", i);
+        forwarders[i].post = post;
+        options.on_message = forward;
+        options.context = &forwarders[i];
+        CHECK_STATUS(mr_writer_open(&forwarders[i].writer, "sink", &writing), MR_OK);
+        forwarders[i].reader = slots_reader(name, &options);
+        forwarders[i].feeder = writer_start(name);
+    }
+    for (uint64_t n = 0; n < FORWARDED; n++)
+        for (unsigned i = 0; i < FORWARDERS; i++)
+            CHECK_STATUS(write_number(forwarders[i].feeder, n, MR_NORMAL), MR_OK);
+    counter_await(&got, expected);
+    for (unsigned i = 0; i < FORWARDERS; i++) {
+        slots_close(forwarders[i].reader);
+        writer_end(forwarders[i].feeder);
+        writer_end(forwarders[i].writer);
+    }
+    CHECK_EQ(counter_get(&got), expected);
+    slots_close(sink);
+    CHECK_STATUS(mr_port_close(port), MR_OK);
+}
+
+TEST(writer, flush_inside_every_callback_of_a_port_ends)
+{
+    forward_all(true, FORWARDERS * FORWARDED);
+}
+
+TEST(writer, write_inside_every_callback_of_a_port_gets_room)
+{
+    forward_all(false, FORWARDERS * FORWARDED * 600);
+}
+
 /* ---- what it costs ---- */
 
 TEST(writer, a_thousand_idle_writers_are_small_and_leave_nothing_behind)

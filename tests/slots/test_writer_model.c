@@ -1,6 +1,6 @@
-/* test_writer_model.c: a writer on a link in memory, used by several threads at random while its slots fill, drain, vanish
- * and refuse. However it went: every message has one result, those with success have arrived once, those without have
- * not, each thread's messages of a level have kept their order, and the writer's counters agree.
+/* test_writer_model.c: a writer on a link in memory, used by several threads at random while its slots fill, drain,
+ * vanish and refuse. However it went: every message has one result, those with success have arrived once, those without
+ * have not, each thread's messages of a level have kept their order, and the writer's counters agree.
  *
  * Path    actor threads > mr_writer_* > link_fake.c > its log, which is compared with what each message was told. */
 #include <mailroom/mailroom.h>
@@ -22,10 +22,10 @@ struct record {
     uint64_t number;
     uint32_t level;
     bool posted;
-    bool untold;          /* posted without on_posted */
+    bool untold; /* posted without on_posted */
     bool used;
-    int status;           /* of a write, or of a post that was not taken */
-    _Atomic int told;     /* times that on_posted was called */
+    int status;       /* of a write, or of a post that was not taken */
+    _Atomic int told; /* times that on_posted was called */
     _Atomic int told_status;
     unsigned arrived;
 };
@@ -82,8 +82,7 @@ static void actor_post(struct actor *actor, uint32_t level)
     char data[64] = {0};
     memcpy(data, &record->number, sizeof record->number);
     size_t length = sizeof record->number + (size_t) random_below(&actor->random, 40);
-    record->status =
-        mr_writer_post(actor->model->writer, data, length, level, record->untold ? NULL : on_told, record);
+    record->status = mr_writer_post(actor->model->writer, data, length, level, record->untold ? NULL : on_told, record);
 }
 
 static void actor_run(void *argument)
@@ -252,7 +251,8 @@ static void model_run(uint64_t seed, mr_policy policy, mr_port *port)
         CHECK_EQ(counts.waiting, 0u);
         CHECK(counts.dropped_oldest >= by_told[-MR_E_DROPPED]);
         CHECK(counts.dropped_refused >= by_told[-MR_E_ACCESS] + by_told[-MR_E_TOO_BIG]);
-        uint64_t told_away = by_told[-MR_E_DROPPED] + by_told[-MR_E_ACCESS] + by_told[-MR_E_TOO_BIG] + by_told[-MR_E_UNDELIVERED];
+        uint64_t told_away =
+            by_told[-MR_E_DROPPED] + by_told[-MR_E_ACCESS] + by_told[-MR_E_TOO_BIG] + by_told[-MR_E_UNDELIVERED];
         uint64_t away = counts.dropped_oldest + counts.dropped_refused + counts.undelivered;
         CHECK(away >= told_away && away <= told_away + silent);
     }

@@ -75,6 +75,37 @@ static void log_expect(size_t at, uint64_t number)
     CHECK_EQ(entry.number, number);
 }
 
+/* ---- inside on_posted ---- */
+
+static void on_posted_gate_then_urgent(mr_writer *writer, int status, void *context)
+{
+    CHECK_STATUS(status, MR_OK);
+    gate_pass(context);
+    CHECK_STATUS(mr_writer_write_timed(writer, &(uint64_t){7777}, sizeof(uint64_t), MR_URGENT, LONG_MS), MR_OK);
+}
+
+TEST(writer_posted, an_urgent_write_inside_on_posted_goes_out_however_many_wait_to_be_told)
+{
+    fake_live(0, true);
+    mr_writer *writer = writer_start(NULL);
+    struct gate gate;
+    struct told told = {0};
+    gate_init(&gate);
+    CHECK_STATUS(post_number(writer, 0, 0, on_posted_gate_then_urgent, &gate), MR_OK);
+    gate_await(&gate);
+    for (uint64_t n = 1; n <= 2 * UNTOLD_MAX; n++)
+        CHECK_STATUS(post_number(writer, n, 0, on_posted_count, &told), MR_OK);
+    /* This thread sends the posted ones until too many wait for the worker, which is held, to tell them. */
+    CHECK_STATUS(mr_writer_write_timed(writer, "", 0, 0, 30), MR_E_TIMEOUT);
+    CHECK(counts_of(writer).waiting > 0);
+    size_t sent = log_count();
+    gate_open(&gate);
+    CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_OK);
+    log_expect(sent, 7777);
+    CHECK_EQ(told_count(&told), 2 * UNTOLD_MAX);
+    CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
+}
+
 /* ---- policies ---- */
 
 TEST(writer_posted, policy_block_waits_for_room_and_then_times_out)
@@ -312,6 +343,7 @@ TEST(writer_posted, posting_what_was_dropped_again_inside_the_callback_does_not_
     gate_init(&reposter.over);
     gate_open(&reposter.over);
     CHECK_STATUS(post_number(writer, 1, 0, on_posted_again, &reposter), MR_OK);
+    fake_await_watches(1); /* nothing is being sent: the drops are all told here */
     CHECK_STATUS(post_number(writer, 2, 0, on_posted_again, &reposter), MR_OK);
     gate_await(&reposter.over); /* what a worker is just trying to send is told there, and goes on there */
     CHECK_EQ(reposter.left, 0);
@@ -766,6 +798,38 @@ TEST(writer_posted, close_inside_the_callback_of_a_drop_ends_when_the_post_does)
     CHECK_EQ(told_with(&closer.told, MR_E_DROPPED), 1);
     CHECK_EQ(told_with(&closer.told, MR_E_UNDELIVERED), 1);
     CHECK_EQ(fake_counts().links, 0);
+}
+
+static void on_posted_closes_another(mr_writer *writer, int status, void *context)
+{
+    (void) writer;
+    CHECK_STATUS(status, MR_OK);
+    CHECK_STATUS(mr_writer_close(context, NULL), MR_E_UNDELIVERED);
+}
+
+TEST(writer_posted, close_on_the_only_worker_does_not_wait_for_that_workers_packets)
+{
+    mr_port_options port_options = MR_PORT_OPTIONS_INIT;
+    port_options.concurrency = port_options.workers_max = 1;
+    mr_port *workers;
+    CHECK_STATUS(mr_port_open(&workers, &port_options), MR_OK);
+    fake_full(0);
+    fake_live(1, true);
+    mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    options.port = workers;
+    options.linger_ms = 0;
+    mr_writer *stuck = writer_start(&options);
+    CHECK_STATUS(post_number(stuck, 1, 0, NULL, NULL), MR_OK);
+    fake_await_watches(1);
+    mr_writer *writer;
+    CHECK_STATUS(mr_writer_open(&writer, fake_name(1), &options), MR_OK);
+    CHECK_STATUS(post_number(writer, 2, 0, on_posted_closes_another, stuck), MR_OK);
+    CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_OK);
+    CHECK_STATUS(post_number(writer, 3, 0, NULL, NULL), MR_OK); /* its packet comes after those of the other's end */
+    CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_OK);
+    CHECK_EQ(fake_counts().links, 1);
+    CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
+    CHECK_STATUS(mr_port_close(workers), MR_OK);
 }
 
 TEST(writer_posted, close_awaits_a_running_callback)

@@ -1,7 +1,7 @@
 /* test_writer_process.c: writers and readers in processes of their own: frozen, killed, forked, of another user.
  *
- * Readers are forked before the test's process has threads, and wait on a pipe until they are to begin. What they take they
- * note in memory that is shared. */
+ * Readers are forked before the test's process has threads, and wait on a pipe until they are to begin. What they take
+ * they note in memory that is shared. */
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -21,8 +21,8 @@ enum { NUMBERS = 200000, STEP = 500 };
 
 /* Shared with the readers. */
 struct board {
-    _Atomic uint64_t count;             /* messages taken */
-    _Atomic uint8_t seen[NUMBERS];      /* times that this number was taken */
+    _Atomic uint64_t count;              /* messages taken */
+    _Atomic uint8_t seen[NUMBERS];       /* times that this number was taken */
     _Atomic uint32_t by_reader[NUMBERS]; /* which reader took it; from 1 */
 };
 
@@ -98,7 +98,8 @@ static void reader_kill(const struct reader_process *process)
     CHECK_EQ(kill(process->pid, SIGKILL), 0);
     int status;
     CHECK_EQ(waitpid(process->pid, &status, 0), process->pid);
-    CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "the reader had ended by itself: %x", (unsigned) status);
+    CHECK_MSG(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "the reader had ended by itself: %x",
+              (unsigned) status);
     close(process->go);
     close(process->ready);
 }

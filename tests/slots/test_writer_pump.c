@@ -104,6 +104,32 @@ TEST(writer_pump, a_reader_that_has_gone_gets_one_attempt_and_one_after_reconnec
     CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
 }
 
+TEST(writer_pump, a_write_that_comes_during_an_attempt_has_two_of_its_own)
+{
+    fake_live(0, true);
+    mr_writer *writer = writer_start(0, NULL);
+    CHECK_STATUS(write_number(writer, 1, 0), MR_OK);
+    CHECK_EQ(fake_counts().connects, 1);
+    fake_send_time(300 * MS);
+    struct call holder = {.writer = writer, .number = 2, .timeout_ms = MR_FOREVER, .level = 1};
+    CHECK_STATUS(post_number(writer, 3, 0, NULL, NULL), MR_OK); /* so that its send is no matter of the lock */
+    fake_await_sends(2);
+    call_start(&holder);
+    line_await(writer, 1);
+    fake_await_log(2);
+    fake_await_sends(3);
+    struct call late = {.writer = writer, .number = 4, .timeout_ms = MR_FOREVER};
+    call_start(&late);
+    line_await(writer, 2);
+    fake_live(0, false);
+    thread_join(holder.thread);
+    thread_join(late.thread);
+    CHECK_STATUS(holder.status, MR_E_NO_SLOT); /* one send, one connect */
+    CHECK_STATUS(late.status, MR_E_NO_SLOT);   /* that connect, and another */
+    CHECK_EQ(fake_counts().connects, 3);
+    CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
+}
+
 /* A back-off of an hour: whatever is tried meanwhile is not the worker's doing. */
 static mr_writer *writer_patient(void)
 {
@@ -155,31 +181,57 @@ TEST(writer_pump, a_write_that_finds_the_slot_takes_the_posted_messages_along)
     CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
 }
 
+/* Waits for the attempts after number `*connects`, and checks the time between them. */
+static void back_off_expect(uint64_t *connects, const uint64_t *gaps_ms, size_t count)
+{
+    uint64_t last = fake_await_connects(++*connects);
+    for (size_t n = 0; n < count; n++) {
+        uint64_t now = fake_await_connects(++*connects);
+        CHECK_MSG(now - last + 5 * MS > gaps_ms[n] * MS && now - last < (gaps_ms[n] + 500) * MS, "wait %d was %llu us",
+                  (int) n, (unsigned long long) (now - last) / 1000);
+        last = now;
+    }
+}
+
 TEST(writer_pump, the_back_off_doubles_up_to_its_bound_and_begins_anew_after_a_success)
 {
+    static const uint64_t gaps_ms[] = {50, 100, 200, 400, 700};
     mr_writer_options options = MR_WRITER_OPTIONS_INIT;
-    options.backoff_min_ms = 20;
-    options.backoff_max_ms = 80;
+    options.backoff_min_ms = 50;
+    options.backoff_max_ms = 700;
     mr_writer *writer;
     CHECK_STATUS(mr_writer_open(&writer, fake_name(0), &options), MR_OK);
-    static const uint64_t gaps[] = {20, 40, 80, 80};
-    for (uint64_t round = 0; round < 2; round++) {
-        uint64_t before = fake_counts().connects;
-        CHECK_STATUS(post_number(writer, round, MR_NORMAL, NULL, NULL), MR_OK);
-        fake_await_connects(before + 1);
-        uint64_t last = clock_now();
-        for (uint64_t n = 0; n < 4; n++) {
-            fake_await_connects(before + n + 2);
-            uint64_t gap = clock_now() - last;
-            last = clock_now();
-            CHECK_MSG(gap + 2 * MS > gaps[n] * MS, "wait %d was %llu us", (int) n, (unsigned long long) gap / 1000);
-        }
-        CHECK(counts_of(writer).backoffs >= 4 * (round + 1));
-        fake_live(0, true);
-        CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_OK);
-        fake_live(0, false);
-    }
+    uint64_t connects = 0;
+    CHECK_STATUS(post_number(writer, 1, MR_NORMAL, NULL, NULL), MR_OK);
+    back_off_expect(&connects, gaps_ms, 5);
+    CHECK(counts_of(writer).backoffs >= 5);
+    fake_live(0, true); /* a wait of 700 ms has just begun: a write ends it, and the posted message goes first */
+    CHECK_STATUS(write_number(writer, 2, MR_NORMAL), MR_OK);
+    log_expect(0, 1);
+    log_expect(1, 2);
+    fake_live(0, false);
+    connects = fake_counts().connects;
+    CHECK_STATUS(post_number(writer, 3, MR_NORMAL, NULL, NULL), MR_OK);
+    back_off_expect(&connects, gaps_ms, 2);
+    fake_live(0, true);
+    CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_OK);
     CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
+}
+
+TEST(writer_pump, a_success_in_between_ends_the_back_off)
+{
+    mr_writer *writer = writer_patient();
+    CHECK_STATUS(post_number(writer, 1, MR_NORMAL, NULL, NULL), MR_OK);
+    fake_await_connects(1);
+    CHECK_STATUS(mr_writer_flush(writer, 20), MR_E_TIMEOUT);
+    fake_live(0, true);
+    CHECK_STATUS(write_number(writer, 2, MR_NORMAL), MR_OK);
+    fake_live(0, false);
+    CHECK_STATUS(post_number(writer, 3, MR_NORMAL, NULL, NULL), MR_OK);
+    fake_await_connects(3);
+    CHECK_STATUS(mr_writer_flush(writer, 20), MR_E_TIMEOUT);
+    CHECK_EQ(counts_of(writer).backoffs, 2);
+    CHECK_STATUS(mr_writer_close(writer, NULL), MR_E_UNDELIVERED);
 }
 
 TEST(writer_pump, posted_messages_reconnect_at_once_when_the_reader_was_replaced)
@@ -281,6 +333,30 @@ TEST(writer_pump, urgent_goes_first_and_a_write_never_overtakes_a_post_of_its_le
     CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
 }
 
+TEST(writer_pump, waiting_writes_go_by_level_and_then_in_the_order_in_which_they_came)
+{
+    fake_full(0);
+    mr_writer *writer = writer_start(0, NULL);
+    struct call calls[4];
+    static const uint32_t levels[] = {0, 0, 1, 0};
+    for (size_t n = 0; n < 4; n++) {
+        calls[n] = (struct call){.writer = writer, .number = n, .level = levels[n], .timeout_ms = MR_FOREVER};
+        call_start(&calls[n]);
+        line_await(writer, n + 1);
+    }
+    for (size_t n = 1; n <= 4; n++) {
+        fake_drain(0, 1);
+        fake_await_log(n + 1);
+    }
+    static const uint64_t order[] = {2, 0, 1, 3};
+    for (size_t n = 0; n < 4; n++) {
+        log_expect(n + 1, order[n]);
+        thread_join(calls[n].thread);
+        CHECK_STATUS(calls[n].status, MR_OK);
+    }
+    CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
+}
+
 TEST(writer_pump, one_urgent_after_100000_normal_is_the_next_to_leave)
 {
     fake_full(0);
@@ -348,7 +424,8 @@ TEST(writer_pump, every_waiting_thread_has_a_time_out_of_its_own)
     mr_writer *writer = writer_start(0, NULL);
     struct call calls[6];
     for (size_t n = 0; n < 6; n++) {
-        calls[n] = (struct call){.writer = writer, .number = n, .level = (uint32_t) n % 3, .timeout_ms = 300 - (uint32_t) n * 40};
+        calls[n] = (struct call){
+            .writer = writer, .number = n, .level = (uint32_t) n % 3, .timeout_ms = 300 - (uint32_t) n * 40};
         call_start(&calls[n]);
     }
     for (size_t n = 0; n < 6; n++) {

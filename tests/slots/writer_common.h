@@ -26,7 +26,8 @@ static inline int write_number(mr_writer *writer, uint64_t number, uint32_t prio
     return mr_writer_write(writer, &number, sizeof number, priority);
 }
 
-static inline int post_number(mr_writer *writer, uint64_t number, uint32_t priority, mr_on_posted on_posted, void *context)
+static inline int post_number(mr_writer *writer, uint64_t number, uint32_t priority, mr_on_posted on_posted,
+                              void *context)
 {
     return mr_writer_post(writer, &number, sizeof number, priority, on_posted, context);
 }

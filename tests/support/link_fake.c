@@ -1,5 +1,5 @@
-/* link_fake.c: link_fake.h. One lock for the whole small world; link_wait waits for its condition, link_watch is kept in the
- * link and posted to its port by whatever brings it to its end: room, the slot's end, link_disconnect. */
+/* link_fake.c: link_fake.h. One lock for the whole small world; link_wait waits for its condition, link_watch is kept
+ * in the link and posted to its port by whatever brings it to its end: room, the slot's end, link_disconnect. */
 #include "link_fake.h"
 
 #include <stdlib.h>
@@ -36,6 +36,7 @@ static struct {
     struct fake_slot slots[FAKE_SLOTS];
     slot_link *links;
     struct fake_counts counts;
+    uint64_t connect_times[FAKE_TIMES]; /* of connect number n at (n - 1) % FAKE_TIMES */
     uint64_t fault_countdown;
     int fault_status; /* MR_OK: none */
     uint64_t send_time;
@@ -109,11 +110,11 @@ int link_connect(slot_link *l, uint64_t deadline)
         mutex_unlock(&world.lock);
         return MR_OK;
     }
-    world.counts.connects++;
+    world.connect_times[world.counts.connects++ % FAKE_TIMES] = clock_now();
     condition_broadcast(&world.changed);
     struct fake_slot *s = &world.slots[l->slot];
-    while (s->live && s->connect_result == MR_E_TIMEOUT && condition_wait_until(&world.changed, &world.lock, deadline)) {
-    }
+    while (s->live && s->connect_result == MR_E_TIMEOUT &&
+           condition_wait_until(&world.changed, &world.lock, deadline)) {}
     int status = !s->live ? MR_E_NO_SLOT : s->connect_result;
     if (status == MR_OK) {
         l->connected = true;
@@ -357,9 +358,13 @@ static void await(const uint64_t *counter, uint64_t count)
     mutex_unlock(&world.lock);
 }
 
-void fake_await_connects(uint64_t count)
+uint64_t fake_await_connects(uint64_t count)
 {
     await(&world.counts.connects, count);
+    mutex_lock(&world.lock);
+    uint64_t when = world.connect_times[(count - 1) % FAKE_TIMES];
+    mutex_unlock(&world.lock);
+    return when;
 }
 
 void fake_await_sends(uint64_t count)

@@ -7,11 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FAKE_SLOTS 4u
+#define FAKE_SLOTS   4u
 #define FAKE_LOG_MAX 400000u
 
-/* One message that was handed over, in the order in which that happened over all slots. Messages of at least eight bytes
- * begin with their number. */
+/* One message that was handed over, in the order in which that happened over all slots. Messages of at least eight
+ * bytes begin with their number. */
 struct fake_entry {
     uint64_t number;
     size_t length;
@@ -47,8 +47,10 @@ void fake_send_fault(uint64_t countdown, int status);
 void fake_send_time(uint64_t nanoseconds);
 
 struct fake_counts fake_counts(void);
-/* Waits until so many calls of a function have been made (each counted at its beginning). */
-void fake_await_connects(uint64_t count);
+/* Waits until so many calls of a function have been made (each counted at its beginning). That of connects returns when
+ * the last of them began, by clock_now, if not more than FAKE_TIMES have come since. */
+#define FAKE_TIMES 64u
+uint64_t fake_await_connects(uint64_t count);
 void fake_await_sends(uint64_t count);
 void fake_await_waits(uint64_t count);
 void fake_await_watches(uint64_t count);

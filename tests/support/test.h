@@ -68,7 +68,8 @@ void test_register(struct test_case *test);
 #endif
 
 /* Ends the test as failed; says where, what, and the seed. Any thread. */
-__attribute__((noreturn, format(TEST_PRINTF, 3, 4))) void test_fail(const char *file, int line, const char *format, ...);
+__attribute__((noreturn, format(TEST_PRINTF, 3, 4))) void test_fail(const char *file, int line, const char *format,
+                                                                    ...);
 
 /* Ends the test as skipped. The test's first thread only. */
 __attribute__((noreturn)) void test_skip(const char *reason);
