@@ -10,6 +10,7 @@
 #include <windows.h>
 
 #include <tlhelp32.h>
+#include <winternl.h>
 
 #include "native_windows.h"
 #include "test_nap.h"
@@ -50,6 +51,30 @@ static unsigned threads_count(void)
     for (BOOL more = Thread32First(snapshot, &entry); more; more = Thread32Next(snapshot, &entry))
         count += entry.th32OwnerProcessID == GetCurrentProcessId();
     CloseHandle(snapshot);
+    return count;
+}
+
+/* How many mailslots of this process are associated with a completion port themselves: a handle that is not synchronous and
+ * that no other port takes any more. */
+static unsigned direct_count(void)
+{
+    enum { FILE_MODE_INFORMATION_CLASS = 16, SYNCHRONOUS = 0x30 };
+    unsigned count = 0;
+    HANDLE other = CreateIoCompletionPort(INVALID_HANDLE_VALUE, NULL, 0, 1);
+    CHECK(other != NULL);
+    for (uintptr_t value = 4; value < 4 * 8192; value += 4) {
+        HANDLE handle = (HANDLE) value;
+        IO_STATUS_BLOCK block;
+        ULONG mode = SYNCHRONOUS;
+        if (!GetMailslotInfo(handle, NULL, NULL, NULL, NULL))
+            continue;
+        CHECK(NtQueryInformationFile(handle, &block, &mode, sizeof mode,
+                                     (FILE_INFORMATION_CLASS) FILE_MODE_INFORMATION_CLASS) >= 0);
+        if ((mode & SYNCHRONOUS) == 0 && CreateIoCompletionPort(handle, other, 1, 0) == NULL &&
+            GetLastError() == ERROR_INVALID_PARAMETER)
+            count++;
+    }
+    CloseHandle(other);
     return count;
 }
 
@@ -103,6 +128,8 @@ static void hall_run(uint32_t slots, uint32_t each)
         snprintf(name, sizeof name, "hall\\slot %u", i);
         readers[i] = slots_reader(name, &options);
     }
+    unsigned direct = direct_count() / MR_LEVELS_DEFAULT; /* a reader has a mailslot for each level */
+    CHECK_EQ(direct, slots);
     HANDLE children[WRITERS];
     for (int i = 0; i < WRITERS; i++) {
         snprintf(name, sizeof name, "\"hall\\slot \" %u %u %d", slots, each, i);
@@ -113,11 +140,10 @@ static void hall_run(uint32_t slots, uint32_t each)
     counter_await(&hall.got, (uint64_t) slots * each * WRITERS);
     for (int i = 0; i < WRITERS; i++)
         child_join(children[i]);
-    unsigned direct = 0;
     for (uint32_t i = 0; i < slots; i++) {
         mr_reader_statistics statistics = slots_statistics(readers[i]);
         CHECK_EQ(statistics.messages, (uint64_t) each * WRITERS);
-        direct += statistics.delivered == statistics.messages;
+        CHECK_EQ(statistics.delivered, statistics.messages);
         slots_close(readers[i]);
     }
     CHECK_EQ(counter_get(&hall.got), (uint64_t) slots * each * WRITERS);
