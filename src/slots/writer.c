@@ -62,7 +62,9 @@ static int link_prepare(mr_writer *w, const char *name)
     status = link_open(&w->link, &config);
     if (status != MR_OK || !w->options.require_slot)
         return status;
+    mr_port_wait_begin();
     status = link_connect(w->link, clock_deadline(w->options.timeout_ms));
+    mr_port_wait_end();
     if (status != MR_OK) {
         link_close(w->link, false);
         return status;
