@@ -37,7 +37,8 @@ static int wrong_command(const char *name)
     char list[256];
     int length = 0;
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        length += snprintf(list + length, sizeof(list) - (size_t) length, "%s %s", i == 0 ? "" : ",", commands[i]->name);
+        length +=
+            snprintf(list + length, sizeof(list) - (size_t) length, "%s %s", i == 0 ? "" : ",", commands[i]->name);
     }
     fail("there is no command '%s'; there are%s (mailroom --help)", name, list);
     return CLI_USAGE;
