@@ -10,6 +10,11 @@ build="$root/build"
 # shellcheck disable=SC2034
 jobs=$(nproc 2>/dev/null || echo 2)
 
+# The compiler's cache does not start without a name for the home folder, and not every user has one, or may write there.
+if [ -z "${CCACHE_DIR:-}" ] && { [ -z "${HOME:-}" ] || [ ! -d "$HOME" ] || [ ! -w "$HOME" ]; }; then
+    export HOME=${HOME:-/nonexistent} CCACHE_DIR=$build/ccache
+fi
+
 say()
 {
     printf '%s\n' "$*"

@@ -140,12 +140,13 @@ static bool write_arrived(struct hub *hub)
             taken++;
             entry = entry->next;
         }
-        bool written = hub->settings->output == NULL || output_flush(&hub->output);
-        for (struct inbox_entry *counted = first; counted != entry; counted = counted->next) {
-            counted->slot->messages += written;
-            counted->slot->bytes += written ? counted->message->length : 0;
+        uint64_t written = hub->settings->output == NULL || output_flush(&hub->output) ? taken : hub->output.whole;
+        struct inbox_entry *counted = first;
+        for (uint64_t i = 0; i < written; i++, counted = counted->next) {
+            counted->slot->messages++;
+            counted->slot->bytes += counted->message->length;
         }
-        hub->unwritten += written ? 0 : taken;
+        hub->unwritten += taken - written;
         inbox_done(&hub->inbox, first, entry); /* I1 */
         first = entry;
     }

@@ -126,7 +126,7 @@ static uint64_t print_batch(const struct listen_settings *settings, struct inbox
             taken++;
         }
         if (!output_flush(output)) {
-            lost += taken;
+            lost += settings->form == FORM_RAW ? taken : taken - output->whole; /* a raw one may have newlines */
         }
         inbox_done(inbox, first, entry); /* I1 */
         first = entry;

@@ -34,11 +34,13 @@ static void print_help(FILE *stream)
 
 static int wrong_command(const char *name)
 {
-    fprintf(stderr, "mailroom: there is no command '%s'; there are", name);
+    char list[256];
+    int length = 0;
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        fprintf(stderr, "%s %s", i == 0 ? "" : ",", commands[i]->name);
+        length +=
+            snprintf(list + length, sizeof(list) - (size_t) length, "%s %s", i == 0 ? "" : ",", commands[i]->name);
     }
-    fprintf(stderr, " (mailroom --help)\n");
+    fail("there is no command '%s'; there are%s (mailroom --help)", name, list);
     return CLI_USAGE;
 }
 

@@ -39,9 +39,13 @@ bool output_flush(struct output *output)
     if (output->text.failed && output->error == 0) {
         output->error = ENOMEM;
     }
+    output->whole = 0;
     if (output->error == 0 && output->text.length > 0) {
         size_t written = 0;
         output->error = system_write(output->descriptor, output->text.data, output->text.length, &written);
+        for (size_t i = 0; output->error != 0 && i < written; i++) {
+            output->whole += output->text.data[i] == '\n';
+        }
     }
     text_clear(&output->text);
     return output->error == 0;
@@ -57,11 +61,14 @@ int output_result(const struct output *output, uint64_t unwritten)
     if (output->error == 0 || output_closed(output)) {
         return CLI_DONE;
     }
-    if (output->error == EINTR) {
-        return fail("%s is not read; %" PRIu64 " messages were received but not written", output->path, unwritten);
+    char messages[64] = "";
+    if (unwritten > 0) {
+        snprintf(messages, sizeof(messages), "; %" PRIu64 " messages were received but not written", unwritten);
     }
-    return fail("cannot write to %s: %s; %" PRIu64 " messages were received but not written", output->path,
-                strerror(output->error), unwritten);
+    if (output->error == EINTR) {
+        return fail("%s is not read%s", output->path, messages);
+    }
+    return fail("cannot write to %s: %s%s", output->path, strerror(output->error), messages);
 }
 
 bool output_close(struct output *output)

@@ -12,6 +12,7 @@ struct output {
     const char *path; /* for errors */
     struct text text; /* formatted, not yet written */
     int error;        /* errno of the first write that failed; nothing is written after it */
+    size_t whole;     /* lines that this write put out whole before it failed */
 };
 
 /* Bytes after which a batch is written out. */
@@ -29,7 +30,7 @@ bool output_flush(struct output *output);
 /* The reader of a pipe has gone: no error, the end. */
 bool output_closed(const struct output *output);
 
-/* Prints what went wrong, with how many messages were not written, and returns CLI_ERROR; CLI_DONE where nothing did,
+/* Prints what went wrong, with how many messages were not written if any, and returns CLI_ERROR; CLI_DONE where nothing did,
  * or only the reader of a pipe has gone. */
 int output_result(const struct output *output, uint64_t unwritten);
 

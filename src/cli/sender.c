@@ -117,6 +117,10 @@ int sender_send(struct sender *sender, const void *data, size_t length, bool *sk
         *skip = true;
     }
     snprintf(about, sizeof(about), "a message of %zu bytes was not sent to %s", length, sender->settings->name);
+    if (status == MR_E_TIMEOUT) { /* the library knows the last slice only */
+        fail("%s: the slot stayed full for %" PRIu64 " ms (MR_E_TIMEOUT)", about, sender->settings->wait_full_ms);
+        return CLI_TIMEOUT;
+    }
     int code = fail_status(status, about);
     return status == MR_E_TOO_BIG ? CLI_ERROR : code;
 }

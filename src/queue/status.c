@@ -4,11 +4,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
-
-enum { TEXT_ROOM = 512 };
+#include <string.h>
 
 static _Thread_local int64_t last_os_error;
-static _Thread_local char last_text[TEXT_ROOM];
+static _Thread_local char last_text[STATUS_TEXT_ROOM];
 
 const char *mr_status_name(int status)
 {
@@ -61,4 +60,16 @@ int status_fail_plain(int status)
     last_text[0] = '\0';
     last_os_error = 0;
     return status;
+}
+
+void status_save(struct status_memo *memo)
+{
+    memo->os_error = last_os_error;
+    memcpy(memo->text, last_text, sizeof last_text);
+}
+
+void status_restore(const struct status_memo *memo)
+{
+    last_os_error = memo->os_error;
+    memcpy(last_text, memo->text, sizeof last_text);
 }

@@ -17,4 +17,13 @@ int status_fail(int status, int64_t os_error, const char *format, ...);
 /* The same without a sentence: the code's own says all. */
 int status_fail_plain(int status);
 
+/* For functions that succeed although something inside them failed: what was kept before is put back. */
+#define STATUS_TEXT_ROOM 512
+struct status_memo {
+    int64_t os_error;
+    char text[STATUS_TEXT_ROOM];
+};
+void status_save(struct status_memo *memo);
+void status_restore(const struct status_memo *memo);
+
 #endif

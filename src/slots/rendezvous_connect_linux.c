@@ -176,6 +176,8 @@ int rendezvous_connect(const struct slot_name *name, uint32_t reader_uid, uint64
         return fail_not_local(name);
     struct search s = {.name = name, .reader_uid = reader_uid, .deadline = deadline, .fd = -1, .limits = limits};
     slot_files_of(&s.files, name);
+    struct status_memo before; /* a slot found in a later directory is a success */
+    status_save(&before);
     struct places places;
     int status = places_open(&places);
     if (status != MR_OK)
@@ -194,8 +196,10 @@ int rendezvous_connect(const struct slot_name *name, uint32_t reader_uid, uint64
     if (status == MR_E_NO_SLOT)
         status = fail_no_slot(name, &places);
     places_close(&places);
-    if (status == MR_OK)
+    if (status == MR_OK) {
+        status_restore(&before);
         *fd = s.fd;
+    }
     return status;
 }
 
@@ -301,6 +305,8 @@ static int place_visit(const struct place *place, int (*visit)(const struct rend
 
 int rendezvous_visit(int (*visit)(const struct rendezvous_entry *entry, void *context), void *context)
 {
+    struct status_memo before; /* a page that cannot be read is no error */
+    status_save(&before);
     struct places places;
     int status = places_open(&places);
     if (status != MR_OK)
@@ -309,5 +315,7 @@ int rendezvous_visit(int (*visit)(const struct rendezvous_entry *entry, void *co
         if (places.list[i].fd >= 0)
             status = place_visit(&places.list[i], visit, context);
     places_close(&places);
+    if (status == MR_OK)
+        status_restore(&before);
     return status;
 }

@@ -80,8 +80,7 @@ static int fail_file(const struct place *place, const char *file, const char *wh
     int error = errno;
     struct stat s;
     bool foreign = error == EPERM || error == EACCES || error == EISDIR; /* one may lay a directory there */
-    if (foreign && fstatat(place->fd, file, &s, AT_SYMLINK_NOFOLLOW) == 0 &&
-        s.st_uid != geteuid())
+    if (foreign && fstatat(place->fd, file, &s, AT_SYMLINK_NOFOLLOW) == 0 && s.st_uid != geteuid())
         return status_fail(MR_E_ACCESS, error,
                            "%.120s/%.220s belongs to user %u and cannot be %s; it has to be removed first", place->path,
                            file, (unsigned) s.st_uid, what);

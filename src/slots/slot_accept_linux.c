@@ -184,6 +184,8 @@ static struct connection *slot_admit(slot *s, int descriptor)
     bool rights_refused = false;
     struct access_peer peer;
     struct connection *c = NULL;
+    struct status_memo before; /* a refusal is counted; to the call that it happens in it is no error */
+    status_save(&before);
     if (rendezvous_harden(descriptor, &rights_refused) != MR_OK || access_check(&s->rule, descriptor, &peer) != MR_OK) {
         count_add(&s->counts.refused_access, 1);
     } else {
@@ -198,6 +200,7 @@ static struct connection *slot_admit(slot *s, int descriptor)
     }
     if (c == NULL)
         close_unread(rights_refused, descriptor);
+    status_restore(&before);
     return c;
 }
 

@@ -65,7 +65,9 @@ static int link_prepare(mr_writer *w, const char *name)
     w->max_message = link_max_message(w->link);
     if (!w->options.require_slot)
         return MR_OK;
+    mr_port_wait_begin();
     status = link_connect(w->link, clock_deadline(w->options.timeout_ms));
+    mr_port_wait_end();
     if (status != MR_OK) {
         link_close(w->link, false);
         return status;

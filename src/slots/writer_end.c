@@ -27,10 +27,12 @@ static void rename_linger(mr_writer *w, uint64_t ticket)
     bool in_time = true;
     pump_hurry(w);
     mr_port_wait_begin();
+    mr_port_wait_begin();
     w->watchers++;
     while (!w->closing && in_time && writer_oldest(w) < ticket && w->posting->absences == absences)
         in_time = condition_wait_until(&w->changed, &w->lock, deadline);
     w->watchers--;
+    mr_port_wait_end();
     mr_port_wait_end();
 }
 
@@ -114,6 +116,7 @@ static void close_linger(mr_writer *w)
 {
     struct priority_queue *queue = &w->posting->queue;
     uint64_t deadline = clock_deadline(w->options.linger_ms);
+    mr_port_wait_begin();
     while (queue->messages > 0) {
         enum pump_end end = pump_run(w, NULL);
         if (queue->messages == 0 || clock_now() >= deadline)
@@ -121,6 +124,7 @@ static void close_linger(mr_writer *w)
         if (end != PUMP_BUDGET)
             pump_wait(w, end, deadline);
     }
+    mr_port_wait_end();
 }
 
 static void close_posting(mr_writer *w)
@@ -154,8 +158,10 @@ static bool close_packets(mr_writer *w)
         w->ended = true; /* I7 */
         return false;
     }
+    mr_port_wait_begin(); /* this may be a worker of another port */
     while (writer_pending(w))
         condition_wait(&w->changed, &w->lock);
+    mr_port_wait_end();
     return true;
 }
 
@@ -164,10 +170,12 @@ int writer_close_now(mr_writer *w, uint64_t *undelivered, bool tell_closed)
     mutex_lock(&w->lock);
     mr_port_wait_begin();
     pump_claim(w);
+    mr_port_wait_begin();
     w->watchers++;
     while (w->inside > 0 || w->working)
         condition_wait(&w->changed, &w->lock);
     w->watchers--;
+    mr_port_wait_end();
     mr_port_wait_end();
     w->working = true;
     close_posting(w);

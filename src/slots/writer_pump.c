@@ -327,11 +327,12 @@ void pump_claim(mr_writer *w)
     w->wanted++;
     if (w->role_blocked)
         link_wake(w->link);
-    while (w->role == PUMP_RUNNING) {
-        w->watchers++;
+    mr_port_wait_begin();
+    w->watchers++;
+    while (w->role == PUMP_RUNNING)
         condition_wait(&w->changed, &w->lock);
-        w->watchers--;
-    }
+    w->watchers--;
+    mr_port_wait_end();
     w->role = PUMP_RUNNING;
     w->wanted--;
 }

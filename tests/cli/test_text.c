@@ -141,6 +141,7 @@ TEST(text, what_a_terminal_obeys_is_escaped)
                  8);
     check_text(&text, "\\x1b[2J\\xc2\\x9b2J");
     text_escaped(&text,
+                 /* NOLINTNEXTLINE(misc-misleading-bidirectional): escaped here, so it misleads nobody */
                  "\xE2\x80\xAE"
                  "a\xE2\x81\xA9\xE2\x80\xAF\xE2\x81\xAA",
                  13); /* U+202E, 2069, 202F, 206A */

@@ -156,7 +156,7 @@ class Commands(EndToEnd):
 
     def test_no_sentence_takes_a_terminals_commands_along(self):
         for name in ("a\x1b[2J", "a\u009b2J", "a\nmailroom: b", "a\x7f"):
-            for arguments in (("listen", name), ("send", "a", "--follow", name), ("listen", "a", "--count", name)):
+            for arguments in ((name,), ("listen", name), ("send", "a", "--follow", name), ("listen", "a", "--count", name)):
                 error = self.run_mailroom(*arguments, code=None).stderr.decode()
                 self.assertIn("a?", error)
                 self.assertNotRegex(error, "[\x00-\x09\x0b-\x1f\x7f-\x9f]|\nmailroom: b")

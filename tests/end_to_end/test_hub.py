@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import resource
 import signal
 import struct
 import subprocess
@@ -82,6 +83,23 @@ class Hub(EndToEnd):
         self.assertIn("No space left", hub.error_text())
         self.assertIn("1 messages were received but not written", hub.error_text())
         self.assertIn("1 not written", hub.rest()[-1].decode())
+
+    def test_a_disk_that_fills_up_in_the_middle_of_a_write(self):
+        def limited():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+        hub = self.hub("--slots", "a", "--output", "out", "--json", preexec_fn=limited)
+        hub.signal(signal.SIGSTOP)
+        self.send("a", "text", "--repeat", "100")  # more than fits, and one batch
+        hub.signal(signal.SIGCONT)
+        self.assertEqual(hub.wait(), ERROR)
+        whole = (self.folder / "out").read_bytes().count(b"\n")
+        self.assertGreater(whole, 10)
+        summary = json.loads(hub.rest()[-1])
+        self.assertEqual(summary["messages"], whole)
+        self.assertEqual(summary["unwritten"] + summary["unread"], 100 - whole)
+        self.assertIn(f"{summary['unwritten']} messages were received but not written", hub.error_text())
 
     def test_head_ends_it_quietly(self):
         shell = f'"{self.program}" hub --slots a --output - 2>/dev/null | head -1; echo "${{PIPESTATUS[0]}}"'

@@ -95,7 +95,7 @@ class Send(EndToEnd):
         sender = self.start("send", "a", "x" * 10000, "--repeat", "1000000", "--wait", "200")
         self.assertEqual(sender.wait(), TIMEOUT)
         text = sender.error_text()
-        self.assertIn("MR_E_TIMEOUT", text)
+        self.assertIn("stayed full for 200 ms (MR_E_TIMEOUT)", text)
         sent = int(text.split(" of 1000000 messages were sent")[0].split()[-1])
         self.assertGreater(sent, 0)
         listener.signal(signal.SIGCONT)

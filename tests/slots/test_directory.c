@@ -194,6 +194,13 @@ static int write_good(void *argument)
     return pread(fd, name, 4, at) == 4 && strcmp(name, "liar") == 0 && pwrite(fd, "good", 4, at) == 4 ? 0 : 1;
 }
 
+/* An escape as the first character of the name in a page that is whole otherwise. */
+static int write_escape(void *path)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    return fd >= 0 && pwrite(fd, "\x1b", 1, 512 + sizeof "\\\\.\\mailslot\\" - 1) == 1 ? 0 : 1;
+}
+
 /* Whatever lies in a slot directory: no crash, no hang, no foreign name. */
 TEST(directory, hostile_pages)
 {
@@ -206,6 +213,14 @@ TEST(directory, hostile_pages)
              0); /* a child: the owner's lock goes with any descriptor that the owner closes */
     CHECK_STR(listed().text, "good liar ");
     CHECK(!listed().last.readable);
+    /* A name that is none: no error of the call that lists it. */
+    CHECK_EQ(child_run(write_escape, path), 0);
+    CHECK_STATUS(mr_slots_list(NULL, NULL), MR_E_ARGUMENT);
+    char before[512];
+    snprintf(before, sizeof before, "%s", mr_last_error_text());
+    CHECK_STR(listed().text, "good liar ");
+    CHECK(!listed().last.readable);
+    CHECK_STR(mr_last_error_text(), before);
     CHECK_EQ(truncate(path, 0), 0);
     CHECK_STR(listed().text, "good liar ");
     snprintf(path, sizeof path, "%s/fifo.page", scratch);

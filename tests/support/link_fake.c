@@ -390,6 +390,13 @@ void fake_await_log(size_t count)
     mutex_unlock(&world.lock);
 }
 
+void fake_log_clear(void)
+{
+    mutex_lock(&world.lock);
+    world.log_count = 0;
+    mutex_unlock(&world.lock);
+}
+
 size_t fake_log(struct fake_entry *entries, size_t from, size_t count)
 {
     mutex_lock(&world.lock);

@@ -56,6 +56,8 @@ void fake_await_waits(uint64_t count);
 void fake_await_watches(uint64_t count);
 /* Waits until so many messages have been handed over. */
 void fake_await_log(size_t count);
+/* Forgets what has been handed over so far. */
+void fake_log_clear(void);
 /* Copies the log's entries from `from` on; returns how many there are in all. */
 size_t fake_log(struct fake_entry *entries, size_t from, size_t count);
 
