@@ -22,6 +22,15 @@ if(MAILROOM_PLATFORM STREQUAL "linux")
     mailroom_need("${MD_FOUND}" "libmd (SHA-256, for mailroom send --log)" libmd-dev "https://www.hadrons.org/software/libmd/")
 endif()
 
+if(MSVC)
+    # mingw-w64 has it in its C library.
+    find_path(MAILROOM_GETOPT_INCLUDE getopt.h)
+    find_library(MAILROOM_GETOPT_LIBRARY getopt)
+    if(NOT MAILROOM_GETOPT_INCLUDE OR NOT MAILROOM_GETOPT_LIBRARY)
+        mailroom_need(FALSE "getopt_long" "none" "vcpkg install getopt")
+    endif()
+endif()
+
 if(NOT MAILROOM_SYSTEM_ALLOCATOR)
     find_package(mimalloc QUIET)
     if(MAILROOM_PLATFORM STREQUAL "windows")

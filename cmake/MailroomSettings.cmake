@@ -34,9 +34,14 @@ endif()
 
 # Flags that concern Mailroom's own code only, and never whoever links it.
 add_library(mailroom_settings INTERFACE)
-target_compile_options(mailroom_settings INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
-if(MAILROOM_WERROR)
-    target_compile_options(mailroom_settings INTERFACE -Werror)
+if(MSVC)
+    # clang-cl, too, which takes the options of Microsoft's compiler
+    target_compile_options(mailroom_settings INTERFACE /W3 /utf-8)
+else()
+    target_compile_options(mailroom_settings INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
+    if(MAILROOM_WERROR)
+        target_compile_options(mailroom_settings INTERFACE -Werror)
+    endif()
 endif()
 if(MAILROOM_PLATFORM STREQUAL "linux")
     target_compile_definitions(mailroom_settings INTERFACE _GNU_SOURCE)

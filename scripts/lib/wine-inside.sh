@@ -57,6 +57,8 @@ fi
 # The prefix is a copy that lives and dies with this run.
 mount -t tmpfs -o mode=0700 tmpfs "$tree/prefix" || fail "cannot mount a tmpfs"
 cp -a "$tree/template/." "$tree/prefix" || fail "cannot copy the Wine prefix"
+# For user32.dll, which the console's host needs.
+cp "$tree/usr/x86_64-w64-mingw32/lib/zlib1.dll" "$tree/prefix/drive_c/windows/system32/" || fail "cannot copy zlib1.dll"
 # The server and the services come up first and stay, so that what they say is not mixed into the programs' output.
 inside / 60 /usr/lib/wine/wineserver --persistent </dev/null >/dev/null 2>&1
 inside / 60 /usr/lib/wine/wine64 /usr/lib/x86_64-linux-gnu/wine/x86_64-windows/hostname.exe </dev/null >/dev/null 2>&1 || fail "Wine does not start (status $?)"

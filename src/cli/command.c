@@ -35,6 +35,7 @@ PRINTF_FORMAT(2, 0) static void say(const char *prefix, const char *format, va_l
     int length = snprintf(line, sizeof(line), "%s: %s\n", prefix, text);
     /* One call, so that lines of several processes on one terminal do not mix. */
     fwrite(line, 1, (size_t) length, stderr);
+    fflush(stderr); /* not every C library leaves it unbuffered */
 }
 
 int fail(const char *format, ...)

@@ -90,34 +90,92 @@ static HANDLE open_input(const char *path)
     return file;
 }
 
-void program_start(struct program *program, const char *name, const char *input, const char *arguments)
+/* Pseudo consoles are of Windows 10 1809; headers may be older. */
+#ifndef PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE
+#define PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE 0x00020016
+#endif
+typedef HRESULT(WINAPI *create_console)(COORD size, HANDLE input, HANDLE output, DWORD flags, void **console);
+
+static void *open_console(void)
+{
+    union {
+        FARPROC found;
+        create_console call;
+    } create = {.found = GetProcAddress(GetModuleHandleW(L"kernel32.dll"), "CreatePseudoConsole")};
+    HANDLE ends[4];
+    void *console = NULL;
+    CHECK(create.found != NULL);
+    CHECK(CreatePipe(&ends[0], &ends[1], NULL, 0) && CreatePipe(&ends[2], &ends[3], NULL, 0));
+    CHECK_EQ(create.call((COORD){100, 30}, ends[0], ends[3], 0, &console), S_OK);
+    return console; /* and its pipes stay open as long as the test */
+}
+
+static LPPROC_THREAD_ATTRIBUTE_LIST console_attributes(void *console)
+{
+    SIZE_T size = 0;
+    InitializeProcThreadAttributeList(NULL, 1, 0, &size);
+    LPPROC_THREAD_ATTRIBUTE_LIST list = malloc(size);
+    CHECK(list != NULL && InitializeProcThreadAttributeList(list, 1, 0, &size));
+    CHECK(
+        UpdateProcThreadAttribute(list, 0, PROC_THREAD_ATTRIBUTE_PSEUDOCONSOLE, console, sizeof(console), NULL, NULL));
+    return list;
+}
+
+static void start(struct program *program, const char *name, const char *input, const char *arguments)
 {
     wchar_t path[MAX_PATH];
     wchar_t behind[4096];
     wchar_t line[MAX_PATH + 4100];
-    STARTUPINFOW startup = {.cb = sizeof(startup), .dwFlags = STARTF_USESTDHANDLES};
+    STARTUPINFOEXW extended = {.StartupInfo = {.cb = sizeof(extended.StartupInfo), .dwFlags = STARTF_USESTDHANDLES}};
+    STARTUPINFOW *startup = &extended.StartupInfo;
+    DWORD flags = 0;
     PROCESS_INFORMATION started;
-    memset(program, 0, sizeof(*program));
+    if (program->console != NULL) {
+        startup->cb = sizeof(extended);
+        extended.lpAttributeList = console_attributes(program->console);
+        flags = EXTENDED_STARTUPINFO_PRESENT;
+    }
     find_program(name, path, ARRAYSIZE(path));
     wide(arguments, behind, ARRAYSIZE(behind));
     CHECK(swprintf(line, ARRAYSIZE(line), L"\"%ls\" %ls", path, behind) > 0);
     if (input != NULL) {
-        startup.hStdInput = open_input(input);
+        startup->hStdInput = open_input(input);
     } else {
-        program->input = make_pipe(&startup.hStdInput, true);
+        program->input = make_pipe(&startup->hStdInput, true);
     }
-    HANDLE output = make_pipe(&startup.hStdOutput, false);
-    HANDLE errors = make_pipe(&startup.hStdError, false);
-    CHECK_MSG(CreateProcessW(path, line, NULL, NULL, TRUE, 0, NULL, NULL, &startup, &started), "%s: error %lu", name,
+    HANDLE output = make_pipe(&startup->hStdOutput, false);
+    HANDLE errors = make_pipe(&startup->hStdError, false);
+    CHECK_MSG(CreateProcessW(path, line, NULL, NULL, TRUE, flags, NULL, NULL, startup, &started), "%s: error %lu", name,
               GetLastError());
-    CloseHandle(startup.hStdInput); /* I1 */
-    CloseHandle(startup.hStdOutput);
-    CloseHandle(startup.hStdError);
+    CloseHandle(startup->hStdInput); /* I1 */
+    CloseHandle(startup->hStdOutput);
+    CloseHandle(startup->hStdError);
     CloseHandle(started.hThread);
     program->process = started.hProcess;
     program->id = started.dwProcessId;
     stream_start(&program->output, output);
     stream_start(&program->errors, errors);
+}
+
+void program_start(struct program *program, const char *name, const char *input, const char *arguments)
+{
+    memset(program, 0, sizeof(*program));
+    start(program, name, input, arguments);
+}
+
+void program_start_console(struct program *program, const char *arguments)
+{
+    memset(program, 0, sizeof(*program));
+    program->console = open_console();
+    start(program, "mailroom", NULL, arguments);
+}
+
+void program_press_ctrl_c(struct program *program)
+{
+    FreeConsole(); /* fails where there is none */
+    CHECK_MSG(AttachConsole(program->id), "AttachConsole: error %lu", GetLastError());
+    CHECK(SetConsoleCtrlHandler(NULL, TRUE)); /* not this program */
+    CHECK_MSG(GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0), "GenerateConsoleCtrlEvent: error %lu", GetLastError());
 }
 
 void program_type(struct program *program, const void *data, size_t length)

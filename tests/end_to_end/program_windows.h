@@ -26,7 +26,8 @@ struct stream {
 struct program {
     HANDLE process;
     DWORD id;
-    HANDLE input; /* the program's standard input; NULL: closed, or a file */
+    void *console; /* pseudo console; NULL: that of the test, if it has one */
+    HANDLE input;  /* the program's standard input; NULL: closed, or a file */
     struct stream output;
     struct stream errors;
 };
@@ -34,6 +35,10 @@ struct program {
 /* Starts NAME.exe (mailroom, example_reader) of the build with a command line in UTF-8. `input` is the path of a file for
  * standard input, or NULL for a pipe. */
 void program_start(struct program *program, const char *name, const char *input, const char *arguments);
+
+/* The same for mailroom, in a console of its own beside the pipes; then Ctrl-C can be pressed there. */
+void program_start_console(struct program *program, const char *arguments);
+void program_press_ctrl_c(struct program *program);
 
 /* Writes to standard input; program_finish_input closes it. */
 void program_type(struct program *program, const void *data, size_t length);

@@ -312,6 +312,48 @@ TEST(programs, bytes_stay_as_they_are)
     CHECK(DeleteFileA(path));
 }
 
+TEST(programs, ctrl_c_ends_a_listener_well)
+{
+    struct program listener;
+    program_start_console(&listener, "listen alarms");
+    stream_await(&listener.errors, "listening on alarms\n");
+    program_do(DONE, "send alarms one");
+    stream_await(&listener.output, "one\n");
+    program_press_ctrl_c(&listener);
+    check_ended(&listener, DONE);
+    check_holds(listener.errors.data, "1 messages printed, 0 had arrived but were not printed");
+    program_free(&listener);
+}
+
+TEST(programs, ctrl_c_ends_a_wait_for_input)
+{
+    struct program listener;
+    struct program sender;
+    listen_start(&listener, "alarms --count 1", "alarms");
+    program_start_console(&sender, "send alarms --lines");
+    program_type(&sender, "one\ntwo", 7);
+    stream_await(&listener.output, "one\n");
+    program_press_ctrl_c(&sender);
+    stream_await(&sender.errors, "ended by a signal after 1 lines");
+    check_ended(&sender, DONE);
+    program_free(&sender);
+    check_ended(&listener, DONE);
+    program_free(&listener);
+}
+
+TEST(programs, ctrl_c_ends_a_hub_with_its_summary)
+{
+    struct program hub;
+    program_start_console(&hub, "hub --slots h-%d:5");
+    stream_await(&hub.errors, "5 slots are open");
+    program_do(DONE, "send h-3 message --repeat 10");
+    program_press_ctrl_c(&hub);
+    check_ended(&hub, DONE);
+    check_holds(hub.output.data, "5 slots, ");
+    check_holds(hub.output.data, ": 10 messages (70 B)");
+    program_free(&hub);
+}
+
 TEST(programs, who_reads_the_output_goes_away)
 {
     struct program listener;
