@@ -162,7 +162,8 @@ MR_NODISCARD MR_API int mr_reader_rename(mr_reader *reader, const char *name);
 MR_API int mr_reader_fd(mr_reader *reader, intptr_t *descriptor);
 
 /* The same for loops on Windows: an event (HANDLE) that is signalled while something can be read, for
- * WaitForMultipleObjects and RegisterWaitForSingleObject. Never set, reset or close it. MR_E_UNSUPPORTED elsewhere. */
+ * WaitForMultipleObjects and RegisterWaitForSingleObject. Never set, reset or close it. MR_E_MODE if the reader has
+ * on_message, MR_E_UNSUPPORTED elsewhere. Any thread. */
 MR_API int mr_reader_event(mr_reader *reader, intptr_t *event);
 
 /* The slot's full name as its creator spelled it, `\\.\mailslot\…`, NUL-terminated. MR_E_SMALL if `size` (bytes) does

@@ -174,3 +174,16 @@ TEST(reader, access_rule_is_enforced_at_accept_and_refusals_are_counted)
     slots_close(open);
     slots_close(closed);
 }
+
+TEST(reader, what_only_windows_has_words_for_is_refused)
+{
+    slots_begin();
+    mr_reader *reader = NULL;
+    mr_reader_options options = MR_READER_OPTIONS_INIT;
+    options.access_sddl = "D:(A;;GA;;;WD)";
+    CHECK_STATUS(mr_reader_open(&reader, "sddl", &options), MR_E_UNSUPPORTED);
+    mr_reader_options_init(&options);
+    options.access_remote = 1;
+    CHECK_STATUS(mr_reader_open(&reader, "remote", &options), MR_E_UNSUPPORTED);
+    CHECK(reader == NULL);
+}
