@@ -66,6 +66,7 @@ enum slot_taken {
 struct slot_counts {
     uint64_t dropped_too_big;
     uint64_t dropped_violation;
+    uint64_t dropped_refused;
     uint64_t refused_access;
     uint64_t refused_quota;
     uint64_t refused_descriptors;

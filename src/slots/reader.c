@@ -255,7 +255,7 @@ void reader_publish(mr_reader *reader)
         .waiting_peak = reader->queue.messages_high,
         .messages = reader->messages,
         .bytes = reader->bytes,
-        .dropped = counts.dropped_too_big + counts.dropped_violation,
+        .dropped = counts.dropped_too_big + counts.dropped_violation + counts.dropped_refused,
         .refused = counts.refused_access + counts.refused_quota + counts.refused_descriptors,
         .connections = counts.connections,
     };
@@ -325,6 +325,7 @@ int mr_reader_get_statistics(mr_reader *reader, mr_reader_statistics *statistics
         .delivered = reader->delivered,
         .dropped_too_big = counts.dropped_too_big,
         .dropped_violation = counts.dropped_violation,
+        .dropped_refused = counts.dropped_refused,
         .refused_access = counts.refused_access,
         .refused_quota = counts.refused_quota,
         .refused_descriptors = counts.refused_descriptors,
