@@ -90,6 +90,7 @@ typedef struct mr_reader_statistics {
     uint64_t dropped_too_big;     /* messages above max_message, or above what the lane carries */
     uint64_t dropped_violation;   /* messages refused with the connection, because the peer broke the rules */
     uint64_t dropped_unread;      /* Windows: in the system's queue when a rename ended the old name, and not to be kept */
+    uint64_t dropped_refused;     /* messages that came on connections refused by access rule or quota, before that */
     uint64_t refused_access;      /* connections refused by the access rule */
     uint64_t refused_quota;       /* … by connections_per_uid */
     uint64_t refused_descriptors; /* … because the process had no descriptor, or no memory, left */

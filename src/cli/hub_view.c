@@ -56,7 +56,7 @@ static struct hub_figures sum_up(struct hub_view *view)
             shown->waiting = statistics.waiting;
             shown->peak = statistics.waiting_peak;
             shown->connections = statistics.connections;
-            shown->dropped = statistics.dropped_too_big + statistics.dropped_violation;
+            shown->dropped = statistics.dropped_too_big + statistics.dropped_violation + statistics.dropped_refused;
             sum.refused += statistics.refused_access + statistics.refused_quota + statistics.refused_descriptors;
         }
         shown->rate = slot->messages - shown->messages_before;

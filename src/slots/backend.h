@@ -67,6 +67,7 @@ struct slot_counts {
     uint64_t dropped_too_big;
     uint64_t dropped_violation;
     uint64_t dropped_unread; /* that waited in the system when a rename closed the old name, and could not be kept */
+    uint64_t dropped_refused;
     uint64_t refused_access;
     uint64_t refused_quota;
     uint64_t refused_descriptors;

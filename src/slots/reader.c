@@ -261,7 +261,8 @@ void reader_publish(mr_reader *reader)
         .waiting_peak = reader->queue.messages_high,
         .messages = reader->messages,
         .bytes = reader->bytes,
-        .dropped = counts.dropped_too_big + counts.dropped_violation + counts.dropped_unread,
+        .dropped =
+            counts.dropped_too_big + counts.dropped_violation + counts.dropped_unread + counts.dropped_refused,
         .refused = counts.refused_access + counts.refused_quota + counts.refused_descriptors,
         .connections = counts.connections,
     };
@@ -335,6 +336,7 @@ int mr_reader_get_statistics(mr_reader *reader, mr_reader_statistics *statistics
         .dropped_too_big = counts.dropped_too_big,
         .dropped_violation = counts.dropped_violation,
         .dropped_unread = counts.dropped_unread,
+        .dropped_refused = counts.dropped_refused,
         .refused_access = counts.refused_access,
         .refused_quota = counts.refused_quota,
         .refused_descriptors = counts.refused_descriptors,

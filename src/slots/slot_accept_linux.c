@@ -198,8 +198,12 @@ static struct connection *slot_admit(slot *s, int descriptor)
                 count_add(&s->counts.refused_descriptors, 1);
         }
     }
-    if (c == NULL)
+    if (c == NULL) {
+        /* Who connects may send before it is looked at; what was taken from it that way is counted. */
+        plain_shut_down(descriptor);
+        count_add(&s->counts.dropped_refused, plain_drain(descriptor));
         close_unread(rights_refused, descriptor);
+    }
     status_restore(&before);
     return c;
 }

@@ -430,6 +430,7 @@ void slot_get_counts(slot *s, struct slot_counts *counts)
     *counts = (struct slot_counts){
         .dropped_too_big = atomic_load_explicit(&s->counts.dropped_too_big, memory_order_relaxed),
         .dropped_violation = atomic_load_explicit(&s->counts.dropped_violation, memory_order_relaxed),
+        .dropped_refused = atomic_load_explicit(&s->counts.dropped_refused, memory_order_relaxed),
         .refused_access = atomic_load_explicit(&s->counts.refused_access, memory_order_relaxed),
         .refused_quota = atomic_load_explicit(&s->counts.refused_quota, memory_order_relaxed),
         .refused_descriptors = atomic_load_explicit(&s->counts.refused_descriptors, memory_order_relaxed),

@@ -19,6 +19,7 @@ struct uid_count {
 struct lane_counts {
     _Atomic uint64_t dropped_too_big;
     _Atomic uint64_t dropped_violation;
+    _Atomic uint64_t dropped_refused;
     _Atomic uint64_t refused_access;
     _Atomic uint64_t refused_quota;
     _Atomic uint64_t refused_descriptors;

@@ -325,6 +325,21 @@ TEST(programs, ctrl_c_ends_a_listener_well)
     program_free(&listener);
 }
 
+TEST(programs, ctrl_c_ends_a_write_that_nobody_reads)
+{
+    struct program listener;
+    program_start_console(&listener, "listen alarms");
+    stream_await(&listener.errors, "listening on alarms\n");
+    mutex_lock(&listener.output.lock); /* so its reader takes one piece and no more */
+    program_do(DONE, "send alarms \"a message of some forty bytes, all the same\" --repeat 5000");
+    program_press_ctrl_c(&listener);
+    CHECK_EQ(WaitForSingleObject(listener.process, INFINITE), WAIT_OBJECT_0);
+    mutex_unlock(&listener.output.lock);
+    check_ended(&listener, ERROR_CODE);
+    check_holds(listener.errors.data, "standard output is not read; ");
+    program_free(&listener);
+}
+
 TEST(programs, ctrl_c_ends_a_wait_for_input)
 {
     struct program listener;

@@ -124,6 +124,8 @@ TEST(reader, quota_of_connections_per_user_refuses_counts_and_frees)
 struct stranger {
     struct sockaddr_un address;
     int result; /* 0: taken, 1: closed by the slot */
+    int knocks;
+    int told[2]; /* a pipe: written when all is sent */
 };
 
 /* Another user, who finds the way to the socket as before. */
@@ -136,7 +138,10 @@ static void knock(void *argument)
     int client = plain_dial(&stranger->address);
     if (client < 0)
         _exit(2);
-    (void) send(client, "let me in", 9, MSG_NOSIGNAL);
+    for (int i = 0; i < stranger->knocks; i++)
+        (void) send(client, "let me in", 9, MSG_NOSIGNAL);
+    if (write(stranger->told[1], "", 1) != 1)
+        _exit(4);
     struct pollfd end = {.fd = client, .events = POLLRDHUP};
     if (stranger->result == 1 && poll(&end, 1, -1) != 1)
         _exit(3);
@@ -157,20 +162,28 @@ TEST(reader, access_rule_is_enforced_at_accept_and_refusals_are_counted)
     options.access_uids = unlisted;
     options.access_uid_count = 1;
     mr_reader *closed = slots_reader("unlisted", &options);
-    struct stranger stranger = {.address = plain_address("listed"), .result = 0};
+    struct stranger stranger = {.address = plain_address("listed"), .result = 0, .knocks = 1};
+    CHECK_EQ(pipe(stranger.told), 0);
     slots_join(slots_fork(knock, &stranger));
     slots_expect(open, "let me in");
     CHECK_EQ(slots_statistics(open).refused_access, 0);
 
-    stranger = (struct stranger){.address = plain_address("unlisted"), .result = 1};
+    stranger.address = plain_address("unlisted");
+    stranger.result = 1;
+    stranger.knocks = 3;
     pid_t child = slots_fork(knock, &stranger);
     char buffer[16];
+    for (int i = 0; i < 2; i++) /* the other knock's, and this one's: the slot has not looked yet */
+        CHECK_EQ(read(stranger.told[0], buffer, 1), 1);
     size_t length;
     while (slots_statistics(closed).refused_access == 0)
         CHECK_STATUS(mr_reader_read(closed, buffer, sizeof buffer, &length, 5), MR_E_TIMEOUT);
     slots_join(child);
     CHECK_EQ(slots_statistics(closed).messages, 0);
     CHECK_EQ(slots_statistics(closed).connections, 0);
+    CHECK_EQ(slots_statistics(closed).dropped_refused, 3);
+    close(stranger.told[0]);
+    close(stranger.told[1]);
     slots_close(open);
     slots_close(closed);
 }
