@@ -6,6 +6,7 @@
  */
 #include "queue/histogram.h"
 
+#include "queue/bits.h"
 #include "queue/memory.h"
 
 #include <string.h>
@@ -15,7 +16,7 @@ static size_t bucket_of(unsigned bits, uint64_t value)
     if (value >> (bits + 1) == 0) {
         return (size_t) value;
     }
-    unsigned shift = 63u - (unsigned) __builtin_clzll(value) - bits;
+    unsigned shift = bits_highest(value) - bits;
     return ((size_t) shift << bits) + (size_t) (value >> shift);
 }
 

@@ -8,15 +8,7 @@
 #include <assert.h>
 #include <string.h>
 
-static unsigned lowest_of(unsigned levels)
-{
-    return (unsigned) __builtin_ctz(levels);
-}
-
-static unsigned highest_of(unsigned levels)
-{
-    return (unsigned) (sizeof(unsigned) * 8 - 1) - (unsigned) __builtin_clz(levels);
-}
+#include "queue/bits.h"
 
 /* The levels 0 … level - 1 as bits. */
 static unsigned below(unsigned level)
@@ -135,7 +127,7 @@ static struct queue_node *make_room(struct priority_queue *queue, unsigned level
     struct queue_node *list = NULL;
     struct queue_node **end = &list;
     while (!queue_has_room(queue, level, bytes)) {
-        unsigned lowest = lowest_of(queue->occupied);
+        unsigned lowest = bits_lowest(queue->occupied);
         assert(lowest <= level);
         struct queue_node *oldest = queue->level[lowest].first;
         take_out(queue, oldest);
@@ -188,13 +180,13 @@ enum queue_verdict queue_push(struct priority_queue *queue, struct queue_node *n
 /* The level whose turn it is; the queue is not empty. */
 static unsigned next_level(const struct priority_queue *queue)
 {
-    unsigned highest = highest_of(queue->occupied);
+    unsigned highest = bits_highest(queue->occupied);
     unsigned waiting = queue->occupied & below(highest);
     if (queue->options.fairness == 0 || waiting == 0 || queue->streak < queue->options.fairness) {
         return highest;
     }
     unsigned from_turn = waiting & ~below(queue->turn);
-    return lowest_of(from_turn ? from_turn : waiting);
+    return bits_lowest(from_turn ? from_turn : waiting);
 }
 
 struct queue_node *queue_peek(const struct priority_queue *queue)
@@ -237,7 +229,7 @@ struct queue_node *queue_drain(struct priority_queue *queue)
     struct queue_node *list = NULL;
     struct queue_node **end = &list;
     while (queue->occupied) {
-        struct queue_node *node = queue->level[highest_of(queue->occupied)].first;
+        struct queue_node *node = queue->level[bits_highest(queue->occupied)].first;
         queue_remove(queue, node);
         *end = node;
         end = &node->next;

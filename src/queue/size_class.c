@@ -4,6 +4,7 @@
  *         power of two, so that at most a third of a buffer is wasted.
  * I2      The advice is at least every message seen in the current window, and the largest of the window before.
  */
+#include "queue/bits.h"
 #include "queue/buffer_pool.h"
 
 #include <assert.h>
@@ -17,7 +18,7 @@ unsigned pool_class_of(size_t size)
         return POOL_CLASSES;
     }
     /* size is in (2^top, 2^(top + 1)]: the class of 1.5 × 2^top, or the next power of two. */
-    unsigned top = 63u - (unsigned) __builtin_clzll((unsigned long long) size - 1);
+    unsigned top = bits_highest(size - 1);
     size_t middle = ((size_t) 3 << top) / 2;
     return 2 * (top - 6) + (size <= middle ? 1u : 2u);
 }

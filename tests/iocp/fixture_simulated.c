@@ -5,7 +5,7 @@
 #include "test.h"
 
 /* The order of completions follows the run's seed from the program's start. */
-__attribute__((constructor)) static void seed(void)
+TEST_BEFORE_MAIN(seed)
 {
     simulated_seed(test_seed());
 }

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "slots/backend.h"
-#include "test.h"
 #include "slots/name_fold.h"
+#include "test.h"
 #include "test_nap.h"
 
 struct fake_slot {
@@ -44,7 +44,7 @@ static struct {
     struct fake_entry log[FAKE_LOG_MAX];
 } world;
 
-__attribute__((constructor)) static void world_make(void)
+TEST_BEFORE_MAIN(world_make)
 {
     mutex_init(&world.lock);
     condition_init(&world.changed);

@@ -21,10 +21,26 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "queue/printf_format.h"
+
 /* A hang guard and nothing else: no test waits for it. Seconds. */
 #define TEST_TIME_LIMIT 60
 
 #define TEST(suite, name) TEST_TIMEOUT(suite, name, TEST_TIME_LIMIT)
+
+/* TEST_BEFORE_MAIN(name) { … } runs before main: the one place that depends on the compiler. */
+#if defined(__GNUC__)
+#define TEST_BEFORE_MAIN(function)                           \
+    __attribute__((constructor)) static void function(void); \
+    static void function(void)
+#elif defined(_MSC_VER)
+/* Microsoft's C library calls what stands in this section; the linker is told to keep it. */
+#pragma section(".CRT$XCU", read)
+#define TEST_BEFORE_MAIN(function)                                                    \
+    static void function(void);                                                       \
+    __declspec(allocate(".CRT$XCU")) void (*function##_before_main)(void) = function; \
+    __pragma(comment(linker, "/include:" #function "_before_main")) static void function(void)
+#endif
 
 #ifdef TEST_RUNNER_CRITERION
 
@@ -44,11 +60,6 @@ struct test_case {
 
 void test_register(struct test_case *test);
 
-/* Registration before main: the one place that depends on the compiler. */
-#define TEST_BEFORE_MAIN(function)                           \
-    __attribute__((constructor)) static void function(void); \
-    static void function(void)
-
 #define TEST_TIMEOUT(suite, name, seconds)                                                                   \
     static void suite##_##name##_body(void);                                                                 \
     static struct test_case suite##_##name##_case = {#suite, #name, (seconds), suite##_##name##_body, NULL}; \
@@ -60,19 +71,11 @@ void test_register(struct test_case *test);
 
 #endif
 
-/* mingw's gcc takes plain "printf" for the formats of an older C. */
-#if defined(__MINGW32__) && !defined(__clang__)
-#define TEST_PRINTF gnu_printf
-#else
-#define TEST_PRINTF printf
-#endif
-
 /* Ends the test as failed; says where, what, and the seed. Any thread. */
-__attribute__((noreturn, format(TEST_PRINTF, 3, 4))) void test_fail(const char *file, int line, const char *format,
-                                                                    ...);
+PRINTF_FORMAT(3, 4) _Noreturn void test_fail(const char *file, int line, const char *format, ...);
 
 /* Ends the test as skipped. The test's first thread only. */
-__attribute__((noreturn)) void test_skip(const char *reason);
+_Noreturn void test_skip(const char *reason);
 
 /* The run's seed: MR_TEST_SEED, or else always the same. */
 uint64_t test_seed(void);
