@@ -37,6 +37,10 @@ add_library(mailroom_settings INTERFACE)
 if(MSVC)
     # clang-cl, too, which takes the options of Microsoft's compiler
     target_compile_options(mailroom_settings INTERFACE /W3 /utf-8)
+    if(CMAKE_C_COMPILER_ID STREQUAL "MSVC")
+        # cl.exe has C11's atomics behind this option only
+        target_compile_options(mailroom_settings INTERFACE /experimental:c11atomics)
+    endif()
 else()
     target_compile_options(mailroom_settings INTERFACE -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
     if(MAILROOM_WERROR)

@@ -514,21 +514,10 @@ void slot_waiting(slot *s, uint64_t *count, uint64_t *next)
 
 void slot_publish(slot *s, const struct slot_figures *figures)
 {
-    if (s->section == NULL)
-        return;
-    struct slot_figures shown = *figures;
-    mutex_lock(&s->lock);
-    bool all_wait = true; /* I1: then nothing waits in the system either, and it need not be asked */
-    for (unsigned level = 0; level < s->levels; level++)
-        all_wait = all_wait && s->lane[level]->state == LANE_PENDING;
-    mutex_unlock(&s->lock);
-    if (!all_wait) {
-        uint64_t count, next;
-        slot_waiting(s, &count, &next);
-        shown.waiting += count;
-        shown.next_size = shown.next_size == UINT64_MAX ? next : shown.next_size;
-    }
-    statistics_page_publish(section_page(s->section), &shown);
+    /* Not what waits in the system: to ask costs a call for each mailslot, and on some systems (Wine) the longer the more
+     * there is. */
+    if (s->section != NULL)
+        statistics_page_publish(section_page(s->section), figures);
 }
 
 void slot_close(slot *s, bool in_child, uint64_t *lost)

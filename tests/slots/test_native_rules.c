@@ -445,27 +445,6 @@ static int list_note(const mr_slot_entry *entry, void *context)
     return 0;
 }
 
-TEST(list, shows_what_waits_in_the_system_too)
-{
-    mr_reader_options options = MR_READER_OPTIONS_INIT;
-    options.queue_messages = 10;
-    mr_reader *reader = slots_reader("busy", &options);
-    int client = plain_connect("busy");
-    for (unsigned i = 0; i < 100; i++)
-        plain_send(client, &i, sizeof i);
-    mr_reader_information information;
-    CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
-    struct listed listed = {.count = 0};
-    CHECK_STATUS(mr_slots_list(list_note, &listed), MR_OK);
-    CHECK_EQ(listed.count, 1);
-    CHECK_EQ(listed.entry[0].waiting, 100);
-    CHECK_EQ(listed.entry[0].next_size, sizeof(unsigned));
-    plain_close(client);
-    uint64_t lost;
-    CHECK_STATUS(mr_reader_close(reader, &lost), MR_E_UNREAD);
-    CHECK_EQ(lost, 100);
-}
-
 TEST(list, shows_slots_by_name_with_exact_figures_and_no_companions)
 {
     struct listed listed = {.count = 0};
