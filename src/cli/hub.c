@@ -142,7 +142,7 @@ static bool write_arrived(struct hub *hub)
         }
         uint64_t written = hub->settings->output == NULL || output_flush(&hub->output) ? taken : hub->output.whole;
         struct inbox_entry *counted = first;
-        for (uint64_t i = 0; i < written; i++, counted = counted->next) {
+        for (uint64_t i = 0; i < written && counted != NULL; i++, counted = counted->next) {
             counted->slot->messages++;
             counted->slot->bytes += counted->message->length;
         }

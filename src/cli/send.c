@@ -43,9 +43,9 @@ static const char help[] =
     "again from its beginning. A last line without newline waits for it. At SIGTERM what is in the file is still sent.\n"
     "\n"
     "The state file is replaced as a whole (written beside it and renamed) after each batch of lines, at most\n"
-    "64 KiB or one line, and forced to the disk within a second and at the end. After a kill at any instant no line\n"
-    "is missing; lines of the last batch may come again. After a failure of the machine, those since the state was\n"
-    "last forced to the disk may.\n"
+    "64 KiB or one line, and forced to the disk within a second and at the end; the first one is written before the\n"
+    "first line is sent. From then on, after a kill at any instant no line is missing; lines of the last batch may\n"
+    "come again. After a failure of the machine, those since the state was last forced to the disk may.\n"
     "\n"
     "Exit codes: 0 all was handed over, 1 error, 2 usage, 3 the slot stayed full, 4 no such slot, 5 not allowed.\n";
 
