@@ -48,6 +48,11 @@ class Examples(EndToEnd):
                        env=self.environment)
         self.assertEqual(listener.line(), b"door open\n")
 
+    def test_the_readme_shows_the_reader_as_it_is(self):
+        shown = (SOURCE / "README.md").read_text().split("```c\n")[1].split("```")[0]
+        example = (SOURCE / "examples/reader.c").read_text()
+        self.assertEqual(shown, example[example.index("#include") :])
+
     def test_every_example_is_tested(self):
         examples = {path.name for path in (SOURCE / "examples").iterdir()} - {"CMakeLists.txt"}
         self.assertEqual(examples, {"reader.c", "writer.c", "poll_loop.c", "plain_client.py", "plain_client.sh"})
