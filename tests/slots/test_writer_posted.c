@@ -206,10 +206,11 @@ TEST(writer_posted, what_is_dropped_while_it_is_being_sent_has_the_result_of_the
     options.queue_messages = 1;
     mr_writer *writer = writer_start(&options);
     struct told first = {0}, second = {0};
-    fake_send_time(100 * MS);
+    fake_hold_send(1);
     CHECK_STATUS(post_number(writer, 1, 0, on_posted_count, &first), MR_OK);
     fake_await_sends(1);
     CHECK_STATUS(post_number(writer, 2, 0, on_posted_count, &second), MR_OK); /* drops 1, which goes out */
+    fake_hold_send(3);
     CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_OK);
     CHECK_EQ(told_with(&first, MR_OK), 1);
     CHECK_EQ(counts_of(writer).dropped_oldest, 0);
@@ -217,8 +218,8 @@ TEST(writer_posted, what_is_dropped_while_it_is_being_sent_has_the_result_of_the
     CHECK_STATUS(post_number(writer, 3, 0, on_posted_count, &first), MR_OK);
     fake_await_sends(3);
     CHECK_STATUS(post_number(writer, 4, 0, on_posted_count, &second), MR_OK); /* drops 3, which does not go out */
+    fake_hold_send(0);
     fake_await_watches(1);
-    fake_send_time(0);
     fake_capacity(0, 0);
     CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_E_DROPPED);
     CHECK_EQ(told_with(&first, MR_E_DROPPED), 1);

@@ -110,18 +110,20 @@ TEST(writer_pump, a_write_that_comes_during_an_attempt_has_two_of_its_own)
     mr_writer *writer = writer_start(0, NULL);
     CHECK_STATUS(write_number(writer, 1, 0), MR_OK);
     CHECK_EQ(fake_counts().connects, 1);
-    fake_send_time(300 * MS);
+    fake_hold_send(2);
     struct call holder = {.writer = writer, .number = 2, .timeout_ms = MR_FOREVER, .level = 1};
     CHECK_STATUS(post_number(writer, 3, 0, NULL, NULL), MR_OK); /* so that its send is no matter of the lock */
     fake_await_sends(2);
     call_start(&holder);
     line_await(writer, 1);
+    fake_hold_send(3);
     fake_await_log(2);
     fake_await_sends(3);
     struct call late = {.writer = writer, .number = 4, .timeout_ms = MR_FOREVER};
     call_start(&late);
     line_await(writer, 2);
     fake_live(0, false);
+    fake_hold_send(0);
     thread_join(holder.thread);
     thread_join(late.thread);
     CHECK_STATUS(holder.status, MR_E_NO_SLOT); /* one send, one connect */
@@ -460,12 +462,17 @@ TEST(writer_pump, the_line_goes_on_when_its_pumping_thread_gives_up)
 TEST(writer_pump, a_write_without_waiting_succeeds_while_a_worker_is_sending)
 {
     fake_live(0, true);
-    fake_send_time(20 * MS);
+    fake_hold_send(1);
     mr_writer *writer = writer_start(0, NULL);
     for (uint64_t n = 0; n < 3; n++)
         CHECK_STATUS(post_number(writer, n, MR_NORMAL, NULL, NULL), MR_OK);
     fake_await_sends(1);
-    CHECK_STATUS(mr_writer_write_timed(writer, "12345678", 8, MR_NORMAL, 0), MR_OK);
+    struct call impatient = {.writer = writer, .number = 3, .timeout_ms = 0};
+    call_start(&impatient);
+    line_await(writer, 1);
+    fake_hold_send(0);
+    thread_join(impatient.thread);
+    CHECK_STATUS(impatient.status, MR_OK);
     CHECK_EQ(fake_log(NULL, 0, 0), 4);
     CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
 }
@@ -482,14 +489,14 @@ TEST(writer_pump, a_write_does_not_depend_on_the_port)
     fake_await_watches(1);
     mr_writer *blocker = writer_start(1, workers); /* holds the only worker inside its link_send */
     fake_live(1, true);
-    fake_send_time(500 * MS);
+    fake_hold_send(3);
     CHECK_STATUS(post_number(blocker, 2, 0, NULL, NULL), MR_OK);
     fake_await_sends(3);
-    fake_send_time(0);
     fake_capacity(0, 0);
     CHECK_STATUS(write_number(writer, 3, 0), MR_OK);
     log_expect(1, 1);
     log_expect(2, 3);
+    fake_hold_send(0);
     CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
     CHECK_STATUS(mr_writer_close(blocker, NULL), MR_OK);
     CHECK_STATUS(mr_port_close(workers), MR_OK);

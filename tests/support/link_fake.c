@@ -40,6 +40,7 @@ static struct {
     uint64_t fault_countdown;
     int fault_status; /* MR_OK: none */
     uint64_t send_time;
+    uint64_t held_send;
     size_t log_count;
     struct fake_entry log[FAKE_LOG_MAX];
 } world;
@@ -207,8 +208,10 @@ static int send_locked(slot_link *l, const void *data, size_t length, uint32_t l
 int link_send(slot_link *l, const void *data, size_t length, uint32_t priority)
 {
     mutex_lock(&world.lock);
-    world.counts.sends++;
+    uint64_t number = ++world.counts.sends;
     condition_broadcast(&world.changed);
+    while (world.held_send == number)
+        condition_wait(&world.changed, &world.lock);
     uint64_t time = world.send_time;
     mutex_unlock(&world.lock);
     if (time > 0)
@@ -332,6 +335,14 @@ void fake_send_fault(uint64_t countdown, int status)
     mutex_lock(&world.lock);
     world.fault_countdown = countdown;
     world.fault_status = status;
+    mutex_unlock(&world.lock);
+}
+
+void fake_hold_send(uint64_t number)
+{
+    mutex_lock(&world.lock);
+    world.held_send = number;
+    condition_broadcast(&world.changed);
     mutex_unlock(&world.lock);
 }
 

@@ -43,7 +43,10 @@ void fake_connect_result(uint32_t number, int status);
  * once; MR_E_GONE; MR_E_SYSTEM). One fault is set at a time. */
 void fake_send_fault(uint64_t countdown, int status);
 
-/* link_send takes this long, for meeting it half-way. */
+/* The send of this number (fake_counts().sends at its beginning; the first is 1) waits until another is named here, or
+ * 0, for meeting it half-way. */
+void fake_hold_send(uint64_t number);
+/* link_send takes this long. */
 void fake_send_time(uint64_t nanoseconds);
 
 struct fake_counts fake_counts(void);
