@@ -77,22 +77,22 @@ MR_API void mr_reader_options_init(mr_reader_options *options);
 typedef struct mr_reader_information {
     size_t max_message; /* bytes */
     size_t next_size;   /* bytes of the message that the next read returns, or MR_NO_MESSAGE */
-    uint64_t count;     /* messages that wait in the reader's queue, and on Windows in the system's (what writers still hold
+    uint64_t count; /* messages that wait in the reader's queue, and on Windows in the system's (what writers still hold
                            is not in it) */
     uint32_t timeout_ms;
 } mr_reader_information;
 
 typedef struct mr_reader_statistics {
-    size_t size;                  /* of this struct, set by the caller */
-    uint64_t messages;            /* taken from writers so far */
-    uint64_t bytes;               /* of them */
-    uint64_t delivered;           /* handed to on_message, or returned by reads */
-    uint64_t dropped_too_big;     /* messages above max_message, or above what the lane carries */
-    uint64_t dropped_violation;   /* messages refused with the connection, because the peer broke the rules */
-    uint64_t dropped_unread;      /* Windows: in the system's queue when a rename ended the old name, and not to be kept */
-    uint64_t dropped_refused;     /* messages that came on connections refused by access rule or quota, before that */
-    uint64_t refused_access;      /* connections refused by the access rule */
-    uint64_t refused_quota;       /* … by connections_per_uid */
+    size_t size;                /* of this struct, set by the caller */
+    uint64_t messages;          /* taken from writers so far */
+    uint64_t bytes;             /* of them */
+    uint64_t delivered;         /* handed to on_message, or returned by reads */
+    uint64_t dropped_too_big;   /* messages above max_message, or above what the lane carries */
+    uint64_t dropped_violation; /* messages refused with the connection, because the peer broke the rules */
+    uint64_t dropped_unread;  /* Windows: in the system's queue when a rename ended the old name, and not to be kept */
+    uint64_t dropped_refused; /* messages that came on connections refused by access rule or quota, before that */
+    uint64_t refused_access;  /* connections refused by the access rule */
+    uint64_t refused_quota;   /* … by connections_per_uid */
     uint64_t refused_descriptors; /* … because the process had no descriptor, or no memory, left */
     uint64_t violations;          /* connections ended because the peer broke the rules (passed descriptors, …) */
     uint64_t connections;         /* open at this moment */

@@ -65,7 +65,8 @@ int access_rule_init(struct access_rule *rule, const mr_reader_options *options)
 {
     *rule = (struct access_rule){.mode = options->access, .owner = geteuid(), .group = options->access_group};
     if (options->access_sddl != NULL || options->access_remote)
-        return status_fail(MR_E_UNSUPPORTED, 0, "access_sddl and access_remote are for Windows; use access and its lists");
+        return status_fail(MR_E_UNSUPPORTED, 0,
+                           "access_sddl and access_remote are for Windows; use access and its lists");
     rule->overflow_uid = overflow_uid();
     if (rule->group == UINT32_MAX)
         rule->group = getegid();

@@ -51,7 +51,7 @@ struct slot {
     size_t max_message;
     unsigned levels;
     port *port;
-    HANDLE arrived;   /* without a port: set by the system when a read completes; what mr_reader_event hands out */
+    HANDLE arrived; /* without a port: set by the system when a read completes; what mr_reader_event hands out */
     HANDLE wake;
     PSECURITY_DESCRIPTOR security;
     struct section *section; /* what others see of it; replaced by slot_rename, which excludes slot_publish */

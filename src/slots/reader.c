@@ -261,8 +261,7 @@ void reader_publish(mr_reader *reader)
         .waiting_peak = reader->queue.messages_high,
         .messages = reader->messages,
         .bytes = reader->bytes,
-        .dropped =
-            counts.dropped_too_big + counts.dropped_violation + counts.dropped_unread + counts.dropped_refused,
+        .dropped = counts.dropped_too_big + counts.dropped_violation + counts.dropped_unread + counts.dropped_refused,
         .refused = counts.refused_access + counts.refused_quota + counts.refused_descriptors,
         .connections = counts.connections,
     };

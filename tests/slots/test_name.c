@@ -74,12 +74,12 @@ TEST(name, case_is_ignored_and_kept)
     struct slot_name name = parsed("Fire\\ALARM");
     CHECK_STR(name.display, PREFIX "Fire\\ALARM");
     CHECK(same("Fire\\ALARM", "fire\\alarm"));
-    CHECK(same("\xC3\x84rger", "\xC3\xA4RGER")); /* A and a with two dots */
+    CHECK(same("\xC3\x84rger", "\xC3\xA4RGER"));              /* A and a with two dots */
     CHECK(!name_folds_fully || same("\xCE\xA3", "\xCF\x82")); /* capital sigma, final sigma */
     CHECK_EQ(same("Stra\xC3\x9F"
                   "e",
                   "STRASSE"),
-             name_folds_fully); /* full folding: sharp s is ss */
+             name_folds_fully);            /* full folding: sharp s is ss */
     CHECK(!same("e\xCC\x81", "\xC3\xA9")); /* composed or not is not case */
     CHECK(!same("a", "b"));
     CHECK(same("\\\\Other-9\\mailslot\\x", "\\\\oTHER-9\\mailslot\\X"));
