@@ -4,7 +4,8 @@
  * S1      The list is protected (P): nothing is inherited into it.
  * S2      Denials come first. The NETWORK group is denied everything unless options->access_remote is set: a mailslot can be
  *         written from other machines, without a password, by whoever reaches the SMB port.
- * S3      Writers get what CreateFile with GENERIC_WRITE asks for (FW), not the right to read or to change the list.
+ * S3      Writers get what CreateFile with GENERIC_WRITE asks for, not the right to read or to change the list. That is
+ *         FILE_GENERIC_WRITE and FILE_READ_ATTRIBUTES, which CreateFile adds to every request; SDDL's FW is the first alone.
  */
 #include "slots/security_windows.h"
 
@@ -19,6 +20,10 @@
 #include "slots/wide_windows.h"
 
 #define TEXT_MAX 1024
+
+/* FILE_GENERIC_WRITE | FILE_READ_ATTRIBUTES (S3) */
+#define WRITER_RIGHTS "0x120196"
+_Static_assert((FILE_GENERIC_WRITE | FILE_READ_ATTRIBUTES) == 0x120196, "the text and the headers agree");
 
 /* Room for a TOKEN_USER or TOKEN_PRIMARY_GROUP with its SID behind it. */
 union token_information {
@@ -83,9 +88,10 @@ int security_make(PSECURITY_DESCRIPTOR *out, const mr_reader_options *options)
         text_add(text, "(A;;GA;;;%s)", "BA");
         text_add(text, "(A;;GA;;;%s)", user);
         if (group != NULL)
-            text_add(text, "(A;;FW;;;%s)", group); /* S3 */
+            text_add(text, "(A;;" WRITER_RIGHTS ";;;%s)", group); /* S3 */
         if (options->access == MR_ACCESS_EVERYONE)
-            text_add(text, "(A;;FW;;;%s)", options->access_remote ? "WD)(A;;FW;;;AN" : "WD");
+            text_add(text, "(A;;" WRITER_RIGHTS ";;;%s)",
+                     options->access_remote ? "WD)(A;;" WRITER_RIGHTS ";;;AN" : "WD");
         status = security_parse(out, text);
     }
     LocalFree(user);

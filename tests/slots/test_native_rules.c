@@ -379,6 +379,26 @@ TEST(remote, four_hundred_and_twenty_four_bytes_to_all_is_the_most_and_checked_f
 
 /* ---- access ---- */
 
+/* The rights that the list gives to everyone. */
+static ACCESS_MASK rights_of_everyone(const mr_reader_options *options)
+{
+    PSECURITY_DESCRIPTOR descriptor = NULL;
+    BOOL present = FALSE, defaulted;
+    PACL list = NULL;
+    ACCESS_MASK rights = 0;
+    CHECK_STATUS(security_make(&descriptor, options), MR_OK);
+    CHECK(GetSecurityDescriptorDacl(descriptor, &present, &list, &defaulted) && present && list != NULL);
+    for (DWORD i = 0; i < list->AceCount; i++) {
+        void *entry;
+        CHECK(GetAce(list, i, &entry));
+        ACCESS_ALLOWED_ACE *ace = entry;
+        if (ace->Header.AceType == ACCESS_ALLOWED_ACE_TYPE && IsWellKnownSid(&ace->SidStart, WinWorldSid))
+            rights |= ace->Mask;
+    }
+    LocalFree(descriptor);
+    return rights;
+}
+
 static void descriptor_expect(const mr_reader_options *options, const char *first, const char *last)
 {
     PSECURITY_DESCRIPTOR descriptor = NULL;
@@ -399,13 +419,24 @@ TEST(access, becomes_an_explicit_list_that_denies_the_network)
     mr_reader_options options = MR_READER_OPTIONS_INIT;
     descriptor_expect(&options, "D:P(D;;GA;;;NU)(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;", ")");
     options.access = MR_ACCESS_EVERYONE;
-    descriptor_expect(&options, "D:P(D;;GA;;;NU)(A;;GA;;;SY)(A;;GA;;;BA)", "(A;;FW;;;WD)");
+    descriptor_expect(&options, "D:P(D;;GA;;;NU)(A;;GA;;;SY)(A;;GA;;;BA)", "(A;;0x120196;;;WD)");
     options.access_remote = 1;
-    descriptor_expect(&options, "D:P(A;;GA;;;SY)(A;;GA;;;BA)", "(A;;FW;;;WD)(A;;FW;;;AN)");
+    descriptor_expect(&options, "D:P(A;;GA;;;SY)(A;;GA;;;BA)", "(A;;0x120196;;;WD)(A;;0x120196;;;AN)");
     options.access = MR_ACCESS_GROUP;
     descriptor_expect(&options, "D:P(A;;GA;;;SY)", ")");
     options.access_sddl = "D:(A;;FW;;;BU)";
     descriptor_expect(&options, "D:(A;;FW;;;BU)", "D:(A;;FW;;;BU)");
+}
+
+/* CreateFile with GENERIC_WRITE asks for more than that: FILE_READ_ATTRIBUTES and SYNCHRONIZE always. */
+TEST(access, gives_writers_all_that_opening_asks_for_and_no_reading)
+{
+    mr_reader_options options = MR_READER_OPTIONS_INIT;
+    CHECK_EQ(rights_of_everyone(&options), 0);
+    options.access = MR_ACCESS_EVERYONE;
+    ACCESS_MASK rights = rights_of_everyone(&options), asked = FILE_GENERIC_WRITE | FILE_READ_ATTRIBUTES | SYNCHRONIZE;
+    CHECK_EQ(rights & asked, asked);
+    CHECK_EQ(rights & (FILE_READ_DATA | WRITE_DAC | WRITE_OWNER | DELETE), 0);
 }
 
 TEST(access, what_windows_has_no_words_for_is_refused)
