@@ -310,6 +310,7 @@ TEST(writer, zero_length_is_a_message)
     slots_expect(reader, "");
     slots_expect(reader, "");
     slots_expect(reader, "x");
+    CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_OK); /* it may be read before it is counted */
     CHECK_EQ(counts_of(writer).written, 3);
     CHECK_EQ(counts_of(writer).bytes, 1);
     writer_end(writer);
@@ -343,6 +344,30 @@ TEST(writer, too_big_is_refused_nothing_is_sent_and_the_connection_stays)
     CHECK_EQ(counts_of(writer).dropped_refused, 1);
     writer_end(writer);
     slots_close(reader);
+}
+
+/* The bound is the slot's, not the name's. */
+TEST(writer, too_big_for_the_slot_before_is_written_to_the_next_one_of_the_name)
+{
+    slots_begin();
+    mr_reader_options reader_options = MR_READER_OPTIONS_INIT;
+    reader_options.max_message = 500;
+    mr_reader *reader = slots_reader("grown", &reader_options);
+    mr_writer *writer = writer_start("grown");
+    char data[501];
+    memset(data, 'g', sizeof data);
+    CHECK_STATUS(mr_writer_write(writer, data, 500, MR_NORMAL), MR_OK);
+    CHECK_STATUS(mr_writer_write(writer, data, 501, MR_NORMAL), MR_E_TOO_BIG);
+    slots_close(reader);
+    reader = slots_reader("grown", NULL);
+    CHECK_STATUS(mr_writer_write(writer, data, 501, MR_NORMAL), MR_OK);
+    char back[600];
+    size_t length;
+    CHECK_STATUS(mr_reader_read(reader, back, sizeof back, &length, LONG_MS), MR_OK);
+    CHECK_EQ(length, 501);
+    slots_close(reader);
+    CHECK_STATUS(mr_writer_write(writer, data, 501, MR_NORMAL), MR_E_NO_SLOT);
+    writer_end(writer);
 }
 
 TEST(writer, order_first_in_first_out_per_priority_and_a_write_never_overtakes_a_post)
