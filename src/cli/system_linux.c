@@ -67,6 +67,7 @@ static bool fill_standard_streams(void)
     return true;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): on Windows it is written */
 char **system_arguments(int *argc, char **argv)
 {
     (void) argc;
