@@ -77,6 +77,7 @@ each)
     shift 2
     for program in "$@"; do
         name=$(basename "$program" .exe)
+        mkdir "$results/$name.taken" 2>/dev/null || continue # another lane has it
         inside "/host$directory" "$limit" /usr/lib/wine/wine64 "/host$program" </dev/null >"$results/$name.out" 2>&1
         echo $? >"$results/$name.status"
     done
