@@ -218,13 +218,24 @@ static int send_failed(slot_link *l, size_t length, int error)
     }
 }
 
+/* Has the slot closed its end? */
+static bool peer_gone(const slot_link *l)
+{
+    struct pollfd peer = {.fd = l->socket};
+    return poll(&peer, 1, 0) == 1 && (peer.revents & (POLLHUP | POLLERR)) != 0;
+}
+
 int link_send(slot_link *l, const void *data, size_t length, uint32_t priority)
 {
     (void) priority; /* a packet has none */
     if (l->socket == NO_SOCKET)
         return MR_E_GONE;
-    if (length > l->max_message)
-        return too_big(l, length);
+    if (length > l->max_message) {
+        if (!peer_gone(l))
+            return too_big(l, length);
+        link_disconnect(l); /* the next slot of the name may take it */
+        return MR_E_GONE;
+    }
     if (length > l->max_packet && !packet_room_raise(l, length)) {
         l->max_message = l->max_packet; /* the lane's bound is known now */
         return too_big(l, length);

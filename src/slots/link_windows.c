@@ -255,7 +255,10 @@ static HANDLE handle_for(slot_link *l, unsigned level)
 
 static int too_big(const slot_link *l, size_t length)
 {
-    if (l->name->kind == SLOT_NAME_LOCAL)
+    if (l->name->kind == SLOT_NAME_LOCAL && length > l->max_message)
+        return status_fail(MR_E_TOO_BIG, 0, "%zu bytes; %s takes messages of up to %zu bytes", length, l->name->display,
+                           l->max_message);
+    if (l->name->kind == SLOT_NAME_LOCAL) /* the system's word, which has no number */
         return status_fail(MR_E_TOO_BIG, 0, "%zu bytes are more than %s takes", length, l->name->display);
     return status_fail(MR_E_TOO_BIG, 0, "%zu bytes; the system carries up to %u to %s", length, BROADCAST_MAX,
                        l->name->display);

@@ -205,13 +205,15 @@ int mr_writer_write_timed(mr_writer *writer, const void *data, size_t length, ui
         mutex_unlock(&w->lock);
         return write_result(MR_E_STOPPED, 0);
     }
-    if (w->max_message != 0 && length > w->max_message) {
+    bool direct = w->role == PUMP_IDLE && w->line == NULL && w->wanted == 0 && link_connected(w->link);
+    /* Directly it is the link's to say, which sees whether the slot is still the one that had this bound. */
+    if (!direct && w->max_message != 0 && length > w->max_message) {
         size_t most = w->max_message;
         mutex_unlock(&w->lock);
         return status_fail(MR_E_TOO_BIG, 0, "%zu bytes; the slot, or the way there, takes messages of up to %zu bytes",
                            length, most);
     }
-    if (w->role == PUMP_IDLE && w->line == NULL && w->wanted == 0 && link_connected(w->link)) {
+    if (direct) {
         status = link_send(w->link, data, length, priority);
         if (status == MR_OK) {
             w->counts.written++;
