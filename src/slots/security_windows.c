@@ -1,6 +1,7 @@
 /* security_windows.c: who may write to a slot (Windows).
  *
  * Path    mr_access > SDDL text > security descriptor > the mailslot's, from its first instant
+ * S0      There is a list: a descriptor without one (an empty text, an owner alone) would mean the system's default.
  * S1      The list is protected (P): nothing is inherited into it.
  * S2      Denials come first. The NETWORK group is denied everything unless options->access_remote is set: a mailslot can be
  *         written from other machines, without a password, by whoever reaches the SMB port.
@@ -56,7 +57,16 @@ static int security_parse(PSECURITY_DESCRIPTOR *out, const char *sddl)
     bool done = ConvertStringSecurityDescriptorToSecurityDescriptorW(wide, SDDL_REVISION_1, out, NULL);
     DWORD error = done ? ERROR_SUCCESS : GetLastError();
     memory_free(wide);
-    return done ? MR_OK : status_fail(MR_E_ARGUMENT, error, "not a security descriptor in SDDL: %s", sddl);
+    if (!done)
+        return status_fail(MR_E_ARGUMENT, error, "not a security descriptor in SDDL: %s", sddl);
+    BOOL present = FALSE, defaulted;
+    PACL list;
+    if (GetSecurityDescriptorDacl(*out, &present, &list, &defaulted) && present)
+        return MR_OK;
+    LocalFree(*out);
+    *out = NULL;
+    return status_fail(MR_E_ARGUMENT, 0,
+                       "access_sddl has no access list (D:…), and the system's own would be taken: '%s'", sddl);
 }
 
 /* Appends to `text`, which has room for all that is ever put there. */

@@ -445,6 +445,11 @@ TEST(access, what_windows_has_no_words_for_is_refused)
     mr_reader_options options = MR_READER_OPTIONS_INIT;
     options.access_sddl = "no descriptor";
     CHECK_STATUS(mr_reader_open(&reader, "sddl", &options), MR_E_ARGUMENT);
+    static const char *const without_list[] = {"", "O:BA"};
+    for (size_t i = 0; i < sizeof without_list / sizeof without_list[0]; i++) {
+        options.access_sddl = without_list[i];
+        CHECK_STATUS(mr_reader_open(&reader, "sddl", &options), MR_E_ARGUMENT);
+    }
     mr_reader_options_init(&options);
     static const uint32_t uids[] = {1};
     options.access = MR_ACCESS_LIST;
