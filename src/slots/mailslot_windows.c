@@ -306,8 +306,7 @@ static bool lane_retire(slot *s, struct lane *lane)
                 break;
             mutex_lock(&s->lock);
             lane_start(lane);
-            if (s->port == NULL)
-                lane_cancel(lane); /* should it be under way after all */
+            lane_cancel(lane); /* should it be under way after all: nobody may ever write to the old name again */
             going_on = lane->state == LANE_DONE;
             mutex_unlock(&s->lock);
         }
