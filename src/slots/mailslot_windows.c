@@ -35,6 +35,9 @@
 
 #define STREAK_MAX 64u
 
+/* Of what comes to an old name while it is being emptied so many looks are still given; a flood must not keep it for ever. */
+#define RETIRE_MORE 1024u
+
 /* ---- opening ---- */
 
 static void lanes_destroy(struct lane **lanes, unsigned levels)
@@ -299,7 +302,9 @@ static bool lane_retire(slot *s, struct lane *lane)
     bool going_on = true;
     uint64_t next;
     size_t wanted;
-    while (going_on && (lane->state == LANE_DONE || lane_waiting(lane, &next) > 0)) {
+    uint64_t looks =
+        4 * lane_waiting(lane, &next) + RETIRE_MORE; /* a message may take several: a larger buffer first */
+    while (going_on && looks-- > 0 && (lane->state == LANE_DONE || lane_waiting(lane, &next) > 0)) {
         struct buffer *message = NULL;
         if (lane->state == LANE_IDLE) {
             if (lane_prepare(lane, NULL, &wanted) == LANE_STARVED)
