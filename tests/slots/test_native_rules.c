@@ -119,6 +119,35 @@ TEST(names, a_taken_companion_is_said_by_name_and_leaves_nothing_behind)
     CloseHandle(other);
 }
 
+/* Writes as fast as it can while the name is there. */
+static void flood(void *argument)
+{
+    (void) argument;
+    for (;;) {
+        HANDLE slot = CreateFileW(L"\\\\.\\mailslot\\flooded", GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL,
+                                  OPEN_EXISTING, 0, NULL);
+        if (slot == INVALID_HANDLE_VALUE)
+            return;
+        DWORD written;
+        for (int i = 0; i < 200 && WriteFile(slot, "flood", 5, &written, NULL); i++)
+            continue;
+        CloseHandle(slot);
+    }
+}
+
+TEST(names, a_flood_to_the_old_name_does_not_keep_a_rename)
+{
+    mr_reader *reader = slots_reader("flooded", NULL);
+    thread flooder;
+    CHECK_STATUS(thread_start(&flooder, "flood", flood, NULL), MR_OK);
+    slots_expect(reader, "flood");
+    CHECK_STATUS(mr_reader_rename(reader, "dry"), MR_OK);
+    thread_join(flooder); /* the old name has gone */
+    uint64_t lost;
+    int status = mr_reader_close(reader, &lost);
+    CHECK(status == MR_OK || status == MR_E_UNREAD); /* as far as the flood had come */
+}
+
 TEST(names, handles_are_not_inheritable)
 {
     mr_reader *reader = slots_reader("inherit", NULL);
