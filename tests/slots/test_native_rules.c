@@ -2,6 +2,7 @@
  * each row of what a mailslot does that Wine can show and no other test has. */
 #include "slot_support.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,15 +120,15 @@ TEST(names, a_taken_companion_is_said_by_name_and_leaves_nothing_behind)
     CloseHandle(other);
 }
 
-/* Writes as fast as it can while the name is there. */
+/* Writes as fast as it can until told to stop. */
 static void flood(void *argument)
 {
-    (void) argument;
-    for (;;) {
+    atomic_bool *stop = argument;
+    while (!atomic_load(stop)) {
         HANDLE slot = CreateFileW(L"\\\\.\\mailslot\\flooded", GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_WRITE, NULL,
                                   OPEN_EXISTING, 0, NULL);
         if (slot == INVALID_HANDLE_VALUE)
-            return;
+            return; /* the old name has gone; under Wine it stays while another has it open */
         DWORD written;
         for (int i = 0; i < 200 && WriteFile(slot, "flood", 5, &written, NULL); i++)
             continue;
@@ -138,11 +139,15 @@ static void flood(void *argument)
 TEST(names, a_flood_to_the_old_name_does_not_keep_a_rename)
 {
     mr_reader *reader = slots_reader("flooded", NULL);
-    thread flooder;
-    CHECK_STATUS(thread_start(&flooder, "flood", flood, NULL), MR_OK);
+    thread flooders[4];
+    atomic_bool stop = false;
+    for (size_t i = 0; i < 4; i++)
+        CHECK_STATUS(thread_start(&flooders[i], "flood", flood, &stop), MR_OK);
     slots_expect(reader, "flood");
     CHECK_STATUS(mr_reader_rename(reader, "dry"), MR_OK);
-    thread_join(flooder); /* the old name has gone */
+    atomic_store(&stop, true);
+    for (size_t i = 0; i < 4; i++)
+        thread_join(flooders[i]);
     uint64_t lost;
     int status = mr_reader_close(reader, &lost);
     CHECK(status == MR_OK || status == MR_E_UNREAD); /* as far as the flood had come */
