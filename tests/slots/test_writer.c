@@ -4,37 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "slot_support.h"
-#include "writer_common.h"
-
-static mr_writer *writer_start(const char *name)
-{
-    mr_writer *writer;
-    CHECK_STATUS(mr_writer_open(&writer, name, NULL), MR_OK);
-    return writer;
-}
-
-static void writer_end(mr_writer *writer)
-{
-    CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
-}
-
-/* The next message is the number `expected`. */
-static void reader_expect(mr_reader *reader, uint64_t expected)
-{
-    uint64_t number = 0;
-    size_t length = 0;
-    CHECK_STATUS(mr_reader_read(reader, &number, sizeof number, &length, LONG_MS), MR_OK);
-    CHECK_EQ(length, sizeof number);
-    CHECK_EQ(number, expected);
-}
-
-static void reader_expect_nothing(mr_reader *reader)
-{
-    uint64_t number;
-    size_t length;
-    CHECK_STATUS(mr_reader_read(reader, &number, sizeof number, &length, 0), MR_E_TIMEOUT);
-}
+#include "writer_rows.h"
 
 /* ---- no such slot ---- */
 
