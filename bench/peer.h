@@ -34,6 +34,7 @@ struct peer_options {
     unsigned levels;                /* priorities go from 0 to levels - 1; a peer that has none ignores them */
     unsigned workers;               /* of the reader's port; 0: the peer's default */
     unsigned depth;                 /* queue depth of the reader in messages, where the peer has one; 0: its default */
+    bool prompt;                    /* latency is measured: a message is not to wait for company in a batch of the peer's */
 };
 
 /* Takes one message that the peer has received from `slot`. `data` holds during the call only. Messages of one slot are
