@@ -1,0 +1,165 @@
+/* ring.c: the parts of the ring that are not on the path of every message. Invariants and atomic pairs: ring.h. */
+#include "slots/ring.h"
+
+static bool power_of_two(uint32_t number)
+{
+    return number != 0 && (number & (number - 1)) == 0;
+}
+
+bool ring_geometry_valid(const struct ring_geometry *geometry)
+{
+    if (geometry->levels == 0 || geometry->levels > RING_LEVELS_MAX)
+        return false;
+    for (uint32_t level = 0; level < RING_LEVELS_MAX; level++) {
+        uint32_t capacity = geometry->capacity[level];
+        if (level >= geometry->levels ? capacity != 0
+                                      : !power_of_two(capacity) || capacity < RING_CAPACITY_MIN ||
+                                            capacity > RING_CAPACITY_MAX)
+            return false;
+    }
+    return true;
+}
+
+/* Where a level's bytes begin; for the level behind the last one, the end. */
+static size_t data_offset(const struct ring_geometry *geometry, uint32_t level)
+{
+    size_t offset = RING_CONTROL_BYTES;
+    for (uint32_t below = 0; below < level; below++)
+        offset += geometry->capacity[below];
+    return offset;
+}
+
+size_t ring_memory_bytes(const struct ring_geometry *geometry)
+{
+    return data_offset(geometry, geometry->levels);
+}
+
+static struct ring_control *control_of(void *memory, uint32_t level)
+{
+    return (struct ring_control *) (void *) ((char *) memory + level * RING_CONTROL_STRIDE);
+}
+
+/* ---- the writer's end ---- */
+
+void ring_writer_init(struct ring_writer *w, void *memory, const struct ring_geometry *geometry, uint32_t level)
+{
+    *w = (struct ring_writer){.control = control_of(memory, level),
+                              .data = (unsigned char *) memory + data_offset(geometry, level),
+                              .capacity = geometry->capacity[level],
+                              .fence = true};
+}
+
+bool ring_refresh(struct ring_writer *w)
+{
+    uint64_t head = atomic_load_explicit(&w->control->head, memory_order_seq_cst); /* F1 N1 */
+    if (w->broken || head - w->head > w->tail - w->head || head % 8 != 0) {          /* I1 I3 */
+        w->broken = true;
+        return false;
+    }
+    w->head = head;
+    return true;
+}
+
+uint64_t ring_want_room(const struct ring_writer *w, size_t length)
+{
+    uint64_t size = ring_record_bytes(length);
+    uint64_t rest = w->capacity - (w->tail & (w->capacity - 1));
+    uint64_t needed = size > rest ? size + rest : size;
+    if (needed < w->capacity / 2)
+        needed = w->capacity / 2;
+    return w->tail + needed - w->capacity;
+}
+
+void ring_want(struct ring_writer *w, uint64_t position)
+{
+    atomic_store_explicit(&w->control->wanted, position, memory_order_seq_cst); /* N1 */
+}
+
+/* ---- the reader's end ---- */
+
+void ring_reader_init(struct ring_reader *r, void *memory, const struct ring_geometry *geometry, uint32_t level)
+{
+    *r = (struct ring_reader){.control = control_of(memory, level),
+                              .data = (const unsigned char *) memory + data_offset(geometry, level),
+                              .capacity = geometry->capacity[level],
+                              .fence = true};
+}
+
+bool ring_reload(struct ring_reader *r)
+{
+    uint64_t tail = atomic_load_explicit(&r->control->tail, memory_order_acquire); /* R1 */
+    if (tail - r->head > r->capacity || tail - r->head < r->tail - r->head || tail % 8 != 0) /* I1 I3 */
+        return false;
+    r->tail = tail;
+    return true;
+}
+
+/* A record whose payload is one number that is not 0. */
+static enum ring_look peek_number(const struct ring_reader *r, struct ring_record *record)
+{
+    uint64_t offset = r->position & (r->capacity - 1);
+    uint64_t size = ring_record_bytes(sizeof(uint64_t));
+    if (record->length != sizeof(uint64_t) || size > r->capacity - offset || size > r->tail - r->position)
+        return RING_VIOLATION;
+    record->payload = r->data + offset + RING_HEADER;
+    record->number = atomic_load_explicit((const _Atomic uint64_t *) (const void *) record->payload,
+                                          memory_order_relaxed); /* once: our own copy */
+    record->end = r->position + size;
+    return record->number == 0 ? RING_VIOLATION : RING_RECORD;
+}
+
+enum ring_look ring_peek_other(struct ring_reader *r, uint64_t header, struct ring_record *record)
+{
+    *record = (struct ring_record){.length = (size_t) (uint32_t) header};
+    if (header >> 32 == RING_LARGE || header >> 32 == RING_GAP) {
+        record->kind = header >> 32 == RING_LARGE ? RING_LARGE : RING_GAP;
+        return peek_number(r, record);
+    }
+    uint64_t offset = r->position & (r->capacity - 1);
+    uint64_t rest = r->capacity - offset;
+    if (header >> 32 != RING_WRAP || record->length != 0 || offset == 0 || rest >= r->tail - r->position)
+        return RING_VIOLATION; /* nobody wraps without a record behind it */
+    r->position += rest;
+    return ring_peek(r, record); /* once: offset is 0 now */
+}
+
+bool ring_release_look(struct ring_reader *r)
+{
+    uint64_t wanted;
+    if (r->fence) {
+        atomic_store_explicit(&r->control->head, r->head, memory_order_seq_cst); /* N2 */
+        wanted = atomic_load_explicit(&r->control->wanted, memory_order_seq_cst);
+    } else {
+        atomic_signal_fence(memory_order_seq_cst); /* B: the compiler's; ring_release has stored head */
+        wanted = atomic_load_explicit(&r->control->wanted, memory_order_relaxed); /* N2 */
+    }
+    if (wanted == r->told || r->head - wanted > UINT64_MAX / 2)
+        return false;
+    r->told = wanted;
+    return true;
+}
+
+void ring_arm(struct ring_reader *r)
+{
+    r->epoch++;
+    atomic_store_explicit(&r->control->asleep, r->epoch, memory_order_seq_cst); /* S1 */
+}
+
+bool ring_arm_look(struct ring_reader *r)
+{
+    return atomic_load_explicit(&r->control->tail, memory_order_seq_cst) == r->tail; /* S1 */
+}
+
+/* ---- for tests ---- */
+
+bool ring_writer_valid(const struct ring_writer *w)
+{
+    return w->tail - w->head <= w->capacity && w->tail % 8 == 0 && w->head % 8 == 0 &&
+           atomic_load_explicit(&w->control->tail, memory_order_relaxed) == w->tail;
+}
+
+bool ring_reader_valid(const struct ring_reader *r)
+{
+    return r->tail - r->head <= r->capacity && r->position - r->head <= r->tail - r->head && r->position % 8 == 0 &&
+           atomic_load_explicit(&r->control->head, memory_order_relaxed) == r->head;
+}
