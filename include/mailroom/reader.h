@@ -65,12 +65,18 @@ typedef struct mr_reader_options {
     mr_classify classify;    /* NULL: such messages are MR_NORMAL. Gets `context` */
     const char *access_sddl; /* Windows: who may write, as a security descriptor in SDDL, instead of `access`; copied */
     int access_remote;       /* Windows: 1: other machines may write as well, as far as `access` lets them */
+    int acknowledge_by_hand; /* 1: messages are acknowledged by mr_message_acknowledge alone; 0: by themselves, when
+                              * on_message returns, mr_reader_read has copied, or a received message is released */
+    uint32_t acknowledge_window; /* messages of one writer and level that may be unacknowledged until nothing more is
+                                  * taken of it; 0: 4,096 */
+    uint32_t spin_us; /* look so many microseconds (at most 1,000) for more before sleeping, as long as it pays: gives a
+                       * processor away for speed; 0: never */
 } mr_reader_options;
 
 #define MR_READER_OPTIONS_INIT                                                                                     \
     {                                                                                                              \
         sizeof(mr_reader_options), NULL, NULL, NULL, NULL, 0, MR_FOREVER, 0, 0, 0, 0, MR_ACCESS_OWNER, UINT32_MAX, \
-            NULL, 0, NULL, 0, NULL, NULL, 0                                                                        \
+            NULL, 0, NULL, 0, NULL, NULL, 0, 0, 0, 0                                                               \
     }
 MR_API void mr_reader_options_init(mr_reader_options *options);
 
@@ -98,8 +104,30 @@ typedef struct mr_reader_statistics {
     uint64_t connections;         /* open at this moment */
     uint64_t waiting;             /* messages in the queue at this moment */
     uint64_t waiting_bytes;
-    uint64_t waiting_peak; /* high-water mark of `waiting` */
+    uint64_t waiting_peak;       /* high-water mark of `waiting` */
+    uint64_t rings;              /* writers with a ring at this moment; they are among the connections */
+    uint64_t ring_bytes;         /* memory of theirs that is mapped here */
+    uint64_t dropped_by_writers; /* messages that writers dropped by their own policies, and have told of */
+    uint64_t redelivered;        /* messages that came with `redelivered` set */
+    uint64_t unacknowledged;     /* messages taken from rings and not acknowledged, at this moment */
+    uint64_t doorbells;          /* times that a writer's doorbell woke the slot */
+    uint64_t waits;              /* times that a writer that waited was told to go on */
 } mr_reader_statistics;
+
+/* One writer as its slot sees it. */
+typedef struct mr_reader_writer {
+    mr_sender sender;
+    mr_lane lane;
+    uint32_t gone;           /* 1: it has gone, and what it had sent is still being taken */
+    uint64_t messages;       /* taken from it */
+    uint64_t bytes;          /* of them */
+    uint64_t dropped;        /* messages that it dropped by its own policy, and has told of */
+    uint64_t waiting;        /* bytes that it has committed and nobody has taken yet (ring), at this moment */
+    uint64_t waiting_peak;   /* high-water mark of `waiting`, as seen when something was taken */
+    uint64_t waits;          /* times that it waited, for room or for an acknowledgement, and was told to go on */
+    uint64_t doorbells;      /* times that it woke the slot */
+    uint64_t unacknowledged; /* messages taken from it and not acknowledged, at this moment */
+} mr_reader_writer;
 
 /* Creates a slot and opens its reader. `name` is UTF-8: `\\.\mailslot\[path\]name`, or a bare `name` for the same.
  * `options` may be NULL: no port, read by calls.
@@ -128,6 +156,16 @@ MR_API int mr_reader_close(mr_reader *reader, uint64_t *lost);
  * Any thread, several at once (each message goes to one of them). Mirrors ReadFile on a mailslot. */
 MR_NODISCARD MR_API int mr_reader_read(mr_reader *reader, void *buffer, size_t size, size_t *length,
                                        uint32_t timeout_ms);
+
+/* The pulling form that keeps everything: *message is the next message, the caller's until mr_message_release, with sender,
+ * priority, sequence. It is acknowledged at that release, or by mr_message_acknowledge alone where the reader has
+ * acknowledge_by_hand. Waits, and fails, as mr_reader_read does (but for MR_E_SMALL). Any thread, several at once. */
+MR_NODISCARD MR_API int mr_reader_receive(mr_reader *reader, const mr_message **message, uint32_t timeout_ms);
+
+/* Up to `room` messages in one call: waits for the first one as mr_reader_receive does, takes what else is there without
+ * waiting. *count of them, in order, with MR_OK. */
+MR_NODISCARD MR_API int mr_reader_receive_many(mr_reader *reader, const mr_message **messages, size_t room,
+                                               size_t *count, uint32_t timeout_ms);
 
 /* What waits, without consuming any of it: a reader that is read by calls first takes from the writers what its queue has
  * room for. MR_OK, MR_E_FORKED, MR_E_ARGUMENT. Any thread, callbacks too.
@@ -174,6 +212,10 @@ MR_API int mr_reader_get_name(mr_reader *reader, char *buffer, size_t size);
 
 /* The reader's counters. MR_OK, MR_E_ARGUMENT, MR_E_FORKED. Any thread, callbacks too. */
 MR_API int mr_reader_get_statistics(mr_reader *reader, mr_reader_statistics *statistics);
+
+/* The slot's writers, the busiest (by bytes) first: who is flooding, who waits. Fills up to `room` of `writers`; *count is how
+ * many there are (it may be more). MR_OK, MR_E_ARGUMENT, MR_E_FORKED. Any thread, callbacks too. */
+MR_API int mr_reader_get_writers(mr_reader *reader, mr_reader_writer *writers, size_t room, size_t *count);
 
 #ifdef __cplusplus
 }

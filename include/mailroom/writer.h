@@ -37,6 +37,13 @@ typedef enum mr_policy {
     MR_POLICY_DROP_OLDEST = 3  /* the oldest of the lowest level, not above this one's, is dropped */
 } mr_policy;
 
+/* What mr_writer_write does while no slot of the name is live. */
+typedef enum mr_absent {
+    MR_FAIL = 0, /* two attempts, then MR_E_NO_SLOT at once */
+    MR_KEEP = 1  /* the message goes into the ring for the next reader: MR_OK, or MR_E_TIMEOUT once the ring stays full.
+                  * Not with lanes that have no ring */
+} mr_absent;
+
 typedef struct mr_writer_options {
     size_t size;   /* of this struct, set by the macro or the init function */
     mr_port *port; /* runs posted writes; NULL: one process-wide worker, started at the first post */
@@ -52,11 +59,19 @@ typedef struct mr_writer_options {
     uint32_t linger_ms;      /* how long mr_writer_close waits for posted messages; default 1,000 */
     int require_slot;        /* 1: mr_writer_open fails with MR_E_NO_SLOT, MR_E_ACCESS, … unless it can connect */
     uint32_t reader_uid;     /* a user besides this one and root whose slots are trusted; UINT32_MAX: nobody */
+    mr_lane lane; /* MR_LANE_NONE: the best there is (Linux: the ring); MR_LANE_PLAIN, on Linux: as a plain program */
+    mr_absent when_absent;
+    size_t
+        ring_bytes; /* of the ring for normal messages: a power of two from 16 KiB to 64 MiB; 0: 256 KiB. Messages above
+                        * a quarter of it go beside it */
+    uint32_t spin_us; /* when the ring is full, look so many microseconds (at most 1,000) for room before sleeping, as
+                        * long as it pays; 0: never */
 } mr_writer_options;
 
-#define MR_WRITER_OPTIONS_INIT                                                                                 \
-    {                                                                                                          \
-        sizeof(mr_writer_options), NULL, NULL, NULL, 5000, 0, 0, 0, MR_POLICY_BLOCK, 0, 0, 1000, 0, UINT32_MAX \
+#define MR_WRITER_OPTIONS_INIT                                                                                  \
+    {                                                                                                           \
+        sizeof(mr_writer_options), NULL, NULL, NULL, 5000, 0, 0, 0, MR_POLICY_BLOCK, 0, 0, 1000, 0, UINT32_MAX, \
+            MR_LANE_NONE, MR_FAIL, 0, 0                                                                         \
     }
 MR_API void mr_writer_options_init(mr_writer_options *options);
 
@@ -72,9 +87,14 @@ typedef struct mr_writer_statistics {
     uint64_t waiting;         /* posted messages that wait at this moment */
     uint64_t waiting_bytes;
     uint64_t waiting_peak;
-    uint64_t connects; /* times that a connection was made */
-    uint64_t waits;    /* times that a write found the slot full */
-    uint64_t backoffs; /* times that posted messages waited because the slot was absent */
+    uint64_t connects;       /* times that a connection was made */
+    uint64_t waits;          /* times that a write found the slot full */
+    uint64_t backoffs;       /* times that posted messages waited because the slot was absent */
+    uint64_t unacknowledged; /* messages in the ring that the reader has not acknowledged, at this moment */
+    uint64_t redelivered;    /* messages that were sent again, because their reader had gone */
+    uint64_t kept;           /* messages taken while the slot was absent (MR_KEEP) */
+    uint64_t doorbells;      /* times that a sleeping reader was woken */
+    uint64_t ring_bytes;     /* memory of the ring, mapped at this moment */
 } mr_writer_statistics;
 
 /* Opens a writer to the slot `name` (UTF-8; the forms of mr_reader_open, and `\\HOST\mailslot\name` where a remote lane

@@ -88,6 +88,12 @@ static inline void *buffer_data(struct buffer *buffer)
     return (char *) buffer + buffer->data_offset;
 }
 
+/* Whether the caller's reference is the only one: then nobody else can get another. */
+static inline bool buffer_is_sole(const struct buffer *buffer)
+{
+    return atomic_load_explicit(&buffer->refs, memory_order_acquire) == 1;
+}
+
 /* The buffer of a header that buffer_header returned. */
 static inline struct buffer *buffer_of_header(void *header)
 {

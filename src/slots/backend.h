@@ -11,6 +11,7 @@
  * Threads   reader.c sees to it that slot_take is not run by two threads at once for one slot, writer.c that link_send,
  *           link_connect and link_disconnect are not for one link. All else is said at the function.
  * Platforms Linux: slot_linux.c (listener, connections, inner epoll set), link_linux.c, on rendezvous_linux.c.
+ *           On Linux a link goes by the ring, or by the plain lane where options.lane says so.
  *           Windows: mailslot_windows.c (a mailslot per level, a read under way on each), link_windows.c.
  */
 #ifndef SLOTS_BACKEND_H
@@ -35,15 +36,23 @@ typedef struct slot_link slot_link;
 
 /* ---- the reading end ---- */
 
+enum slot_delivered { DELIVERED_KEPT, DELIVERED_DONE };
+
 struct slot_config {
     const struct slot_name *name;     /* local; copied */
     const mr_reader_options *options; /* checked, defaults filled in; read during slot_open only */
     struct port *port;                /* NULL: nobody will call slot_arm */
     struct buffer_pool *pool;
 
-    /* Takes one message that has arrived: the buffer's reference passes to it. Called from slot_take only, on its
-     * thread. The header's `public` is complete (slot_message_finish). */
-    void (*deliver)(void *context, struct buffer *message);
+    /* Messages of a lane that acknowledges (the ring): true, each has a token (slot_message.h) and is acknowledged by
+     * slot_acknowledge, at any later time; false, as soon as deliver has returned DELIVERED_DONE. */
+    bool acknowledged_later;
+
+    /* Takes one message that has arrived. Called from slot_take only, on its thread. The header's `public` is complete
+     * (slot_message_finish). DELIVERED_KEPT: the buffer's reference passes on. DELIVERED_DONE: a callback of the user's
+     * has run inside it and the reference is still the lane's, which may use the buffer again if nobody else holds
+     * one (buffer_is_sole). Inside it slot_rename may be called: what slot_take holds of the slot's state is void then. */
+    enum slot_delivered (*deliver)(void *context, struct buffer *message);
     /* Something may be there to take. Called once per slot_arm, on a worker of the port. */
     void (*on_ready)(void *context);
     void *context;
@@ -54,6 +63,8 @@ struct slot_config {
 struct slot_budget {
     size_t messages;
     size_t bytes;
+    size_t urgent; /* so many messages above MR_NORMAL may be brought besides, when either is used up */
+    bool stop;     /* set by deliver: nothing further in this call */
 };
 
 enum slot_taken {
@@ -73,6 +84,13 @@ struct slot_counts {
     uint64_t refused_descriptors;
     uint64_t violations;
     uint64_t connections;
+    uint64_t rings;              /* of them, writers with a ring */
+    uint64_t ring_bytes;         /* mapped of theirs */
+    uint64_t dropped_by_writers; /* what writers have said that they dropped (gaps in the sequence) */
+    uint64_t redelivered;        /* messages that had perhaps been delivered before */
+    uint64_t doorbells;          /* times that a sleeping ring's doorbell was heard */
+    uint64_t waits;          /* times that a writer was told that there is room again, or that all is acknowledged */
+    uint64_t unacknowledged; /* messages taken from rings and not acknowledged, now */
 };
 
 /* What the statistics page shows. */
@@ -95,6 +113,21 @@ int slot_open(slot **out, const struct slot_config *config);
 /* Takes what has arrived, fairly between writers, by calling deliver for each message. Never blocks. `cache` is the
  * calling thread's, or NULL. `*wanted` is set with SLOT_STARVED. */
 enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget *budget, size_t *wanted);
+
+/* Between two callbacks: is an urgent message there that slot_take would bring before anything else? By a cheap look, and
+ * now and then by asking the system. Where true, slot_take with a budget of urgent messages alone brings it. By the thread
+ * that may call slot_take. */
+bool slot_urgent(slot *s);
+/* Is something there that slot_take would bring, and that neither slot_wait nor the handle would tell of? Any thread. */
+bool slot_holds(slot *s);
+
+/* Acknowledges the message of this token, once; a second time, and after the end of its slot or writer, nothing happens.
+ * Any thread, no lock of the caller's that deliver or on_ready take. */
+void slot_acknowledge(const struct slot_token *token);
+
+/* The writers that have a ring, or a connection, the busiest (by bytes) first: as many as there is room for. Returns how
+ * many there are. Any thread, but during slot_rename. */
+size_t slot_writers(slot *s, mr_reader_writer *writers, size_t room);
 
 /* Asks for one on_ready, which comes also for what is there already (so nothing is missed between the last slot_take and
  * this). False: something is there, on_ready will not come, call slot_take. At most one is outstanding. With a port
@@ -168,8 +201,44 @@ bool link_is_named(const slot_link *l, const struct slot_name *name);
 size_t link_max_message(const slot_link *l);
 
 /* Hands the whole message over, or nothing of it; never blocks. MR_OK; MR_E_FULL: no room now (link_wait, link_watch);
- * MR_E_GONE: the reader has gone, the link is disconnected now; MR_E_TOO_BIG; MR_E_SYSTEM. */
+ * MR_E_GONE: the reader has gone, the link is disconnected now; MR_E_ACCESS: the slot has refused this writer, the link is
+ * disconnected; MR_E_TOO_BIG; MR_E_SYSTEM. */
 int link_send(slot_link *l, const void *data, size_t length, uint32_t priority);
+
+/* Does the lane of this link acknowledge? Then what link_send has taken, and the slot has not acknowledged, is the link's:
+ * it keeps it over a link_disconnect, and sends it first to the next slot of the name that is owned by the same user
+ * (another one: MR_E_OWNER from link_connect). Else all that link_send has taken is the system's, and out of our hands. */
+bool link_acknowledges(const slot_link *l);
+/* While no slot is live (not connected): takes the message for the next one, as link_send would. MR_OK, MR_E_FULL,
+ * MR_E_TOO_BIG, MR_E_MEMORY, MR_E_DESCRIPTORS, MR_E_SYSTEM; MR_E_UNSUPPORTED where the lane does not acknowledge. */
+int link_keep(slot_link *l, const void *data, size_t length, uint32_t priority);
+/* `count` messages of this level were dropped here: the slot is told before the next message of the level, or at the next
+ * link_tell_gaps. */
+void link_gap(slot_link *l, uint32_t priority, uint64_t count);
+/* Commits the gaps that no message has followed yet. MR_OK, MR_E_FULL, MR_E_GONE. */
+int link_tell_gaps(slot_link *l);
+
+/* A point in what has been sent: everything that link_send (or link_keep) has taken until now. */
+struct link_mark {
+    uint64_t session;
+    uint64_t position[MR_LEVELS_MAX];
+};
+void link_mark(const slot_link *l, struct link_mark *mark);
+/* Has everything before the mark been acknowledged? True where the lane does not acknowledge. */
+bool link_passed(slot_link *l, const struct link_mark *mark);
+/* As link_wait, until link_passed as well. */
+int link_await(slot_link *l, const struct link_mark *mark, uint64_t deadline);
+/* As link_watch, completing also once link_passed. */
+enum started link_watch_mark(slot_link *l, const struct link_mark *mark, port *p, operation *o);
+/* Messages taken and not acknowledged, in all levels. */
+uint64_t link_unacknowledged(slot_link *l);
+
+struct link_counts {
+    uint64_t doorbells;   /* rung */
+    uint64_t redelivered; /* messages sent again, to another reader of the name */
+    uint64_t ring_bytes;  /* of memory that the link has mapped now */
+};
+void link_get_counts(const slot_link *l, struct link_counts *counts);
 
 /* After MR_E_FULL: waits until there may be room, the reader has gone, link_wake, or `deadline` (MR_E_TIMEOUT). A
  * link_wake that comes before the wait counts. Never returns at once again and again without a reason in the link. */

@@ -194,7 +194,7 @@ int mr_reader_open(mr_reader **reader, const char *name, const mr_reader_options
 
 /* ---- taking ---- */
 
-void reader_deliver(void *context, struct buffer *message)
+enum slot_delivered reader_deliver(void *context, struct buffer *message)
 {
     mr_reader *reader = context;
     struct mr_message *public = &slot_message_of(message)->public;
@@ -209,6 +209,7 @@ void reader_deliver(void *context, struct buffer *message)
     else
         reader->batch_last->next = node;
     reader->batch_last = node;
+    return DELIVERED_KEPT;
 }
 
 static size_t least(size_t a, size_t b)

@@ -83,7 +83,7 @@ static inline struct slot_message *message_of_node(struct queue_node *node)
 }
 
 /* For slot_config. */
-void reader_deliver(void *context, struct buffer *message);
+enum slot_delivered reader_deliver(void *context, struct buffer *message);
 
 /* Takes from the lanes into the queue: at most `messages`, `bytes` and what the bounds leave. Called and left with the lock
  * held, free in between; nobody else is taking, and there is room. */

@@ -12,9 +12,9 @@ bool ring_geometry_valid(const struct ring_geometry *geometry)
         return false;
     for (uint32_t level = 0; level < RING_LEVELS_MAX; level++) {
         uint32_t capacity = geometry->capacity[level];
-        if (level >= geometry->levels ? capacity != 0
-                                      : !power_of_two(capacity) || capacity < RING_CAPACITY_MIN ||
-                                            capacity > RING_CAPACITY_MAX)
+        if (level >= geometry->levels
+                ? capacity != 0
+                : !power_of_two(capacity) || capacity < RING_CAPACITY_MIN || capacity > RING_CAPACITY_MAX)
             return false;
     }
     return true;
@@ -52,7 +52,7 @@ void ring_writer_init(struct ring_writer *w, void *memory, const struct ring_geo
 bool ring_refresh(struct ring_writer *w)
 {
     uint64_t head = atomic_load_explicit(&w->control->head, memory_order_seq_cst); /* F1 N1 */
-    if (w->broken || head - w->head > w->tail - w->head || head % 8 != 0) {          /* I1 I3 */
+    if (w->broken || head - w->head > w->tail - w->head || head % 8 != 0) {        /* I1 I3 */
         w->broken = true;
         return false;
     }
@@ -87,7 +87,7 @@ void ring_reader_init(struct ring_reader *r, void *memory, const struct ring_geo
 
 bool ring_reload(struct ring_reader *r)
 {
-    uint64_t tail = atomic_load_explicit(&r->control->tail, memory_order_acquire); /* R1 */
+    uint64_t tail = atomic_load_explicit(&r->control->tail, memory_order_acquire);           /* R1 */
     if (tail - r->head > r->capacity || tail - r->head < r->tail - r->head || tail % 8 != 0) /* I1 I3 */
         return false;
     r->tail = tail;

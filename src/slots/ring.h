@@ -59,7 +59,7 @@ struct ring_control {
     _Alignas(128) uint64_t unused[16];
 };
 _Static_assert(sizeof(struct ring_control) == RING_CONTROL_STRIDE, "the memory's layout");
-_Static_assert(RING_LEVELS_MAX * RING_CONTROL_STRIDE <= RING_CONTROL_BYTES, "one page of controls");
+_Static_assert(RING_LEVELS_MAX *RING_CONTROL_STRIDE <= RING_CONTROL_BYTES, "one page of controls");
 _Static_assert(sizeof(_Atomic uint64_t) == sizeof(uint64_t) && ATOMIC_LLONG_LOCK_FREE == 2,
                "an atomic word is just the word, also in shared memory");
 

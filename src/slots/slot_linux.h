@@ -30,7 +30,7 @@ struct lane_counts {
 struct slot {
     /* Fixed from slot_open on. */
     struct buffer_pool *pool;
-    void (*deliver)(void *context, struct buffer *message);
+    enum slot_delivered (*deliver)(void *context, struct buffer *message);
     void (*on_ready)(void *context);
     void *context;
     size_t max_message;

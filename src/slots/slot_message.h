@@ -2,16 +2,28 @@
 #ifndef SLOTS_SLOT_MESSAGE_H
 #define SLOTS_SLOT_MESSAGE_H
 
+#include <stdatomic.h>
+
 #include <mailroom/message.h>
 
 #include "queue/buffer_pool.h"
 #include "queue/priority_queue.h"
+
+/* Says which message a slot_acknowledge means; all zeros where there is nothing to acknowledge. The backend fills it, the
+ * backend alone reads it. It may outlive the slot. */
+struct slot_token {
+    void *window;
+    uint64_t generation;
+    uint64_t number;
+};
 
 /* The pool's header (pool_options.header_bytes is its size). The lane fills `public` but for data and length, which
  * slot_message_finish sets; the reader's queue owns `node`. */
 struct slot_message {
     struct mr_message public;
     struct queue_node node;
+    struct slot_token token;
+    _Atomic uint32_t acknowledge_at_release; /* 1: mr_message_release acknowledges (mr_reader_receive) */
 };
 
 static inline struct slot_message *slot_message_of(struct buffer *buffer)

@@ -417,3 +417,65 @@ size_t fake_log(struct fake_entry *entries, size_t from, size_t count)
     mutex_unlock(&world.lock);
     return total;
 }
+
+/* ---- acknowledgement: this lane has none ---- */
+
+bool link_acknowledges(const slot_link *l)
+{
+    (void) l;
+    return false;
+}
+
+int link_keep(slot_link *l, const void *data, size_t length, uint32_t priority)
+{
+    (void) l, (void) data, (void) length, (void) priority;
+    return status_fail_plain(MR_E_UNSUPPORTED);
+}
+
+void link_gap(slot_link *l, uint32_t priority, uint64_t count)
+{
+    (void) l, (void) priority, (void) count;
+}
+
+int link_tell_gaps(slot_link *l)
+{
+    (void) l;
+    return MR_OK;
+}
+
+void link_mark(const slot_link *l, struct link_mark *mark)
+{
+    (void) l;
+    *mark = (struct link_mark){0};
+}
+
+bool link_passed(slot_link *l, const struct link_mark *mark)
+{
+    (void) l, (void) mark;
+    return true;
+}
+
+int link_await(slot_link *l, const struct link_mark *mark, uint64_t deadline)
+{
+    (void) l, (void) mark, (void) deadline;
+    return MR_OK;
+}
+
+enum started link_watch_mark(slot_link *l, const struct link_mark *mark, port *p, operation *o)
+{
+    (void) l, (void) mark, (void) p;
+    o->status = MR_OK;
+    return STARTED_DONE;
+}
+
+uint64_t link_unacknowledged(slot_link *l)
+{
+    (void) l;
+    return 0;
+}
+
+void link_get_counts(const slot_link *l, struct link_counts *counts)
+{
+    (void) l;
+    *counts = (struct link_counts){0};
+}
