@@ -128,7 +128,7 @@ int link_connect(slot_link *l, uint64_t deadline)
         return status;
     int fd;
     struct slot_limits limits;
-    status = rendezvous_connect(&name, l->reader_uid, deadline, &fd, &limits);
+    status = rendezvous_connect(&name, RENDEZVOUS_PLAIN, l->reader_uid, deadline, &fd, &limits);
     if (status != MR_OK)
         return status;
     l->socket = fd;

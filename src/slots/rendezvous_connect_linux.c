@@ -32,6 +32,7 @@ enum { CONNECT_TRIES = 8 };
 struct search {
     const struct slot_name *name;
     struct slot_files files;
+    enum rendezvous_socket which;
     uint32_t reader_uid;
     uint64_t deadline;
     int fd;
@@ -90,10 +91,10 @@ static int fail_connect(const struct search *s, int error, const struct stat *so
                        (unsigned) socket_stat->st_uid, name);
 }
 
-/* Connects to STEM.sock in `place`. MR_E_GONE: nobody listens there. */
+/* Connects to STEM.sock or STEM.ring in `place`. MR_E_GONE: nobody listens there. */
 static int socket_connect(struct search *s, const struct place *place)
 {
-    int file = openat(place->fd, s->files.socket, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    int file = openat(place->fd, s->files.socket[s->which], O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (file < 0)
         return errno == ENOENT ? MR_E_GONE : fail_look(errno);
     struct stat socket_stat;
@@ -105,7 +106,8 @@ static int socket_connect(struct search *s, const struct place *place)
         if (s->fd < 0) {
             error = errno;
         } else {
-            (void) rights_refuse(s->fd);
+            if (s->which == RENDEZVOUS_PLAIN)
+                (void) rights_refuse(s->fd);
             error = connect_until(s->fd, &address, s->deadline);
         }
     }
@@ -169,12 +171,13 @@ static int fail_no_slot(const struct slot_name *name, const struct places *place
                        unseen != NULL ? "; a slot directory was not looked into: " : "", unseen != NULL ? unseen : "");
 }
 
-int rendezvous_connect(const struct slot_name *name, uint32_t reader_uid, uint64_t deadline, int *fd,
-                       struct slot_limits *limits)
+int rendezvous_connect(const struct slot_name *name, enum rendezvous_socket which, uint32_t reader_uid,
+                       uint64_t deadline, int *fd, struct slot_limits *limits)
 {
     if (name->kind != SLOT_NAME_LOCAL)
         return fail_not_local(name);
-    struct search s = {.name = name, .reader_uid = reader_uid, .deadline = deadline, .fd = -1, .limits = limits};
+    struct search s = {
+        .name = name, .which = which, .reader_uid = reader_uid, .deadline = deadline, .fd = -1, .limits = limits};
     slot_files_of(&s.files, name);
     struct status_memo before; /* a slot found in a later directory is a success */
     status_save(&before);
@@ -233,11 +236,11 @@ int rendezvous_path(const struct slot_name *name, char *buffer, size_t size)
     if (status == MR_OK && found == NULL) {
         status = fail_no_slot(name, &places);
     } else if (status == MR_OK) {
-        size_t needed = strlen(found->path) + 1 + strlen(s.files.socket) + 1;
+        size_t needed = strlen(found->path) + 1 + strlen(s.files.socket[RENDEZVOUS_PLAIN]) + 1;
         if (needed > size)
             status = status_fail(MR_E_SMALL, 0, "the path needs %zu bytes", needed);
         else
-            snprintf(buffer, size, "%s/%s", found->path, s.files.socket);
+            snprintf(buffer, size, "%s/%s", found->path, s.files.socket[RENDEZVOUS_PLAIN]);
     }
     places_close(&places);
     return status;
@@ -295,7 +298,7 @@ static int place_visit(const struct place *place, int (*visit)(const struct rend
             continue;
         struct slot_files files;
         slot_files_of(&files, &name);
-        struct rendezvous_entry entry = {&name,    place->path, files.socket,
+        struct rendezvous_entry entry = {&name,    place->path, files.socket[RENDEZVOUS_PLAIN],
                                          seen.uid, seen.pid,    seen.readable ? &seen.view : NULL};
         status = visit(&entry, context);
     }

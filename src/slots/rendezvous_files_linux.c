@@ -6,8 +6,9 @@
  * hashed stems never meet; two names with one hash would (anybody can make such a pair: FNV is no cryptographic hash),
  * so the full name is in the page and is compared.
  *
- *   STEM.lock   who owns the name     STEM.sock   the plain lane's socket     STEM.page   statistics, name, sign of life
- *   ~HASH.sock, ~HASH.page            the same while they are being made, under the lock
+ *   STEM.lock   who owns the name     STEM.sock   the plain lane's socket     STEM.ring   the ring's socket
+ *   STEM.page   statistics, name, sign of life
+ *   ~HASH.sock, ~HASH.ring, ~HASH.page            the same while they are being made, under the lock
  *
  * No two of these suffixes make two different stems into one file name, because none of them ends another.
  */
@@ -72,10 +73,12 @@ void slot_files_of(struct slot_files *files, const struct slot_name *name)
     char stem[FILE_STEM_MAX + 1];
     stem_write(stem, name->folded, hash);
     snprintf(files->lock, sizeof files->lock, "%s.lock", stem);
-    snprintf(files->socket, sizeof files->socket, "%s.sock", stem);
+    snprintf(files->socket[RENDEZVOUS_PLAIN], sizeof files->socket[0], "%s.sock", stem);
+    snprintf(files->socket[RENDEZVOUS_RING], sizeof files->socket[0], "%s.ring", stem);
     snprintf(files->page, sizeof files->page, "%s" PAGE_SUFFIX, stem);
     unsigned long long high = hash.high, low = hash.low;
-    snprintf(files->new_socket, sizeof files->new_socket, "~%016llx%016llx.sock", high, low);
+    snprintf(files->new_socket[RENDEZVOUS_PLAIN], sizeof files->new_socket[0], "~%016llx%016llx.sock", high, low);
+    snprintf(files->new_socket[RENDEZVOUS_RING], sizeof files->new_socket[0], "~%016llx%016llx.ring", high, low);
     snprintf(files->new_page, sizeof files->new_page, "~%016llx%016llx.page", high, low);
 }
 

@@ -15,11 +15,18 @@ enum {
 
 #define PAGE_SUFFIX ".page"
 
+/* A slot's two sockets: so no packet can be mistaken for a hello. */
+enum rendezvous_socket {
+    RENDEZVOUS_PLAIN, /* STEM.sock: a packet is a message */
+    RENDEZVOUS_RING,  /* STEM.ring: hellos (ring_hello_linux.h) */
+    RENDEZVOUS_SOCKETS
+};
+
 struct slot_files {
     char lock[FILE_NAME_ROOM];
-    char socket[FILE_NAME_ROOM];
+    char socket[RENDEZVOUS_SOCKETS][FILE_NAME_ROOM];
     char page[FILE_NAME_ROOM];
-    char new_socket[PRIVATE_NAME_ROOM]; /* names under which they are made; short, for sun_path */
+    char new_socket[RENDEZVOUS_SOCKETS][PRIVATE_NAME_ROOM]; /* names under which they are made; short, for sun_path */
     char new_page[PRIVATE_NAME_ROOM];
 };
 

@@ -1,18 +1,18 @@
 /* rendezvous_linux.c: how a name comes up, goes, and is found.
  *
- * Path    claim: lock > sockets and page made under private names, complete > rename the socket > rename the page
- *         release: remove the page > the socket > close the listener > let the lock go
+ * Path    claim: lock > sockets and page made under private names, complete > rename the sockets > rename the page
+ *         release: remove the page > the sockets > close the listeners > let the lock go
  *         connect: page live? > owner trusted? > connect > peer trusted? > page still the same and live?
  *         (rendezvous_connect_linux.c)
  * Owners  STEM.lock is held by the owner of the name for as long as it lives (rendezvous_lock_linux.c). Whoever holds it
- *         alone makes, replaces and removes STEM.sock, STEM.page and the private names.
+ *         alone makes, replaces and removes STEM.sock, STEM.ring, STEM.page and the private names.
  * R1      A slot is live while its page is write-locked. The page is a fresh file each time, locked while nobody else could
  *         open it, so nobody but its owner can ever lock it: readable for all (0644), it tells everybody whether the owner
  *         lives, and his pid, which the lock file (0600) tells his own user only. A frozen owner is alive.
- * R2      The page is the last to come and the first to go: while a locked page is there, the socket beside it is the
+ * R2      The page is the last to come and the first to go: while a locked page is there, the sockets beside it are the
  *         owner's own. A page that is unchanged and locked before and after a connect means a connection to its owner,
  *         also when a forked child keeps the listener of a dead owner open.
- * R3      The socket has its mode and group, and listens, before it has its name.
+ * R3      A socket has its mode and group, and listens, before it has its name.
  * R4      A kill at any instant leaves an unlocked lock file, and perhaps dead files. The next owner of the lock removes the
  *         private ones and renames over the others. Nothing is asked of the dead.
  * R5      Locks are looked at and changed between registry_enter and registry_leave (rules L1, L2).
@@ -43,8 +43,8 @@ struct rendezvous {
     struct held_file lock;
     struct held_file page_file;
     struct statistics_page *page;
-    int listener;
-    struct stat socket_stat; /* what STEM.sock must be to be ours */
+    int listener[RENDEZVOUS_SOCKETS];
+    struct stat socket_stat[RENDEZVOUS_SOCKETS]; /* what STEM.sock and STEM.ring must be to be ours */
 };
 
 /* ---- coming up ---- */
@@ -119,18 +119,20 @@ int rendezvous_harden(int connection, bool *rights_refused)
     return MR_OK;
 }
 
-static int socket_make(struct rendezvous *r, const struct place *place, const struct access_rule *rule)
+static int socket_make(struct rendezvous *r, const struct place *place, const struct access_rule *rule,
+                       enum rendezvous_socket which)
 {
-    const char *file = r->files.new_socket;
-    r->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (r->listener < 0)
+    const char *file = r->files.new_socket[which];
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
         return status_fail(status_of_errno(errno), errno, "a socket cannot be made: %s", strerror(errno));
-    int status = rendezvous_harden(r->listener, NULL);
+    r->listener[which] = fd;
+    int status = which == RENDEZVOUS_PLAIN ? rendezvous_harden(fd, NULL) : MR_OK;
     if (status != MR_OK)
         return status;
     struct sockaddr_un address;
     address_through(&address, place->fd, file);
-    if (bind(r->listener, (struct sockaddr *) &address, sizeof address) != 0)
+    if (bind(fd, (struct sockaddr *) &address, sizeof address) != 0)
         return fail_file(place, file, "made");
     if (rule->mode == MR_ACCESS_GROUP && fchownat(place->fd, file, (uid_t) -1, rule->group, AT_SYMLINK_NOFOLLOW) != 0) {
         int error = errno;
@@ -140,9 +142,9 @@ static int socket_make(struct rendezvous *r, const struct place *place, const st
                            (unsigned) rule->group, strerror(error));
     }
     if (fchmodat(place->fd, file, socket_mode(rule), 0) != 0 ||
-        fstatat(place->fd, file, &r->socket_stat, AT_SYMLINK_NOFOLLOW) != 0)
+        fstatat(place->fd, file, &r->socket_stat[which], AT_SYMLINK_NOFOLLOW) != 0)
         return fail_file(place, file, "given its mode");
-    if (listen(r->listener, 4096) != 0) /* cut by net.core.somaxconn */
+    if (listen(fd, 4096) != 0) /* cut by net.core.somaxconn */
         return status_fail(MR_E_SYSTEM, errno, "the slot's socket cannot listen: %s", strerror(errno));
     return MR_OK;
 }
@@ -174,29 +176,35 @@ static void files_remove(const struct rendezvous *r, int directory)
     if (r->page_file.fd >= 0 && fstatat(directory, r->files.page, &s, AT_SYMLINK_NOFOLLOW) == 0 &&
         s.st_ino == r->page_file.inode && s.st_dev == r->page_file.device)
         unlinkat(directory, r->files.page, 0);
-    if (fstatat(directory, r->files.socket, &s, AT_SYMLINK_NOFOLLOW) == 0 && s.st_ino == r->socket_stat.st_ino &&
-        s.st_dev == r->socket_stat.st_dev)
-        unlinkat(directory, r->files.socket, 0);
+    for (int which = 0; which < RENDEZVOUS_SOCKETS; which++) {
+        const struct stat *own = &r->socket_stat[which];
+        if (fstatat(directory, r->files.socket[which], &s, AT_SYMLINK_NOFOLLOW) == 0 && s.st_ino == own->st_ino &&
+            s.st_dev == own->st_dev)
+            unlinkat(directory, r->files.socket[which], 0);
+    }
 }
 
 /* Makes the name live in `place`; the lock is held. On an error everything but the lock file is taken away again. */
 static int name_publish(struct rendezvous *r, const struct place *place, const struct access_rule *rule,
                         uint64_t max_message)
 {
-    int status = private_remove(place, r->files.new_socket);
-    if (status == MR_OK)
-        status = private_remove(place, r->files.new_page);
-    if (status == MR_OK)
-        status = socket_make(r, place, rule);
+    int status = private_remove(place, r->files.new_page);
+    for (int which = 0; which < RENDEZVOUS_SOCKETS && status == MR_OK; which++) {
+        status = private_remove(place, r->files.new_socket[which]);
+        if (status == MR_OK)
+            status = socket_make(r, place, rule, which);
+    }
     if (status == MR_OK)
         status = page_make(r, place, max_message);
-    if (status == MR_OK && renameat(place->fd, r->files.new_socket, place->fd, r->files.socket) != 0)
-        status = fail_file(place, r->files.socket, "replaced");
+    for (int which = 0; which < RENDEZVOUS_SOCKETS && status == MR_OK; which++)
+        if (renameat(place->fd, r->files.new_socket[which], place->fd, r->files.socket[which]) != 0)
+            status = fail_file(place, r->files.socket[which], "replaced");
     if (status == MR_OK && renameat(place->fd, r->files.new_page, place->fd, r->files.page) != 0)
         status = fail_file(place, r->files.page, "replaced");
     if (status != MR_OK) {
         files_remove(r, place->fd);
-        unlinkat(place->fd, r->files.new_socket, 0);
+        for (int which = 0; which < RENDEZVOUS_SOCKETS; which++)
+            unlinkat(place->fd, r->files.new_socket[which], 0);
         unlinkat(place->fd, r->files.new_page, 0);
     }
     return status;
@@ -206,8 +214,9 @@ static int name_publish(struct rendezvous *r, const struct place *place, const s
 static void rendezvous_free(struct rendezvous *r)
 {
     statistics_page_close(r->page);
-    if (r->listener >= 0)
-        close(r->listener);
+    for (int which = 0; which < RENDEZVOUS_SOCKETS; which++)
+        if (r->listener[which] >= 0)
+            close(r->listener[which]);
     registry_drop(&r->page_file);
     registry_drop(&r->lock);
     memory_free(r->directory);
@@ -242,7 +251,8 @@ int rendezvous_claim(struct rendezvous **out, const struct slot_name *name, cons
     if (r == NULL)
         return status_fail(MR_E_MEMORY, 0, "no memory for a slot");
     r->name = name;
-    r->lock.fd = r->page_file.fd = r->listener = -1;
+    r->lock.fd = r->page_file.fd = -1;
+    r->listener[RENDEZVOUS_PLAIN] = r->listener[RENDEZVOUS_RING] = -1;
     slot_files_of(&r->files, name);
 
     registry_enter();
@@ -261,9 +271,9 @@ int rendezvous_claim(struct rendezvous **out, const struct slot_name *name, cons
     return status;
 }
 
-int rendezvous_listener(const struct rendezvous *r)
+int rendezvous_listener(const struct rendezvous *r, enum rendezvous_socket which)
 {
-    return r->listener;
+    return r->listener[which];
 }
 
 struct statistics_page *rendezvous_page(const struct rendezvous *r)
@@ -280,8 +290,8 @@ void rendezvous_release(struct rendezvous *r, bool in_child)
         /* The directory may have gone, with the files: then there is nothing left to remove. */
         int directory = open(r->directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (directory < 0 && (errno == EMFILE || errno == ENFILE)) {
-            close(r->listener); /* its own place will do */
-            r->listener = -1;
+            close(r->listener[RENDEZVOUS_PLAIN]); /* its own place will do */
+            r->listener[RENDEZVOUS_PLAIN] = -1;
             directory = open(r->directory, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         }
         if (directory >= 0) {

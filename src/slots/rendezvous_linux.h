@@ -16,6 +16,7 @@
 
 #include "slots/access.h"
 #include "slots/name.h"
+#include "slots/rendezvous_files_linux.h"
 #include "slots/statistics_page.h"
 
 struct rendezvous;
@@ -47,14 +48,14 @@ struct rendezvous_entry {
 int rendezvous_claim(struct rendezvous **out, const struct slot_name *name, const struct access_rule *rule,
                      uint64_t max_message);
 
-/* The listening SOCK_SEQPACKET socket: close-on-exec, non-blocking, SO_PASSCRED on, SO_PASSRIGHTS off where the kernel
- * knows it. Belongs to the rendezvous. */
-int rendezvous_listener(const struct rendezvous *r);
+/* The listening SOCK_SEQPACKET sockets: close-on-exec, non-blocking. The plain one has SO_PASSCRED on, and
+ * SO_PASSRIGHTS off where the kernel knows it; the ring's needs the descriptors that are passed. They belong to the rendezvous. */
+int rendezvous_listener(const struct rendezvous *r, enum rendezvous_socket which);
 
 /* The slot's statistics page. Belongs to the rendezvous. */
 struct statistics_page *rendezvous_page(const struct rendezvous *r);
 
-/* To be called on each accepted connection before it is read: sets SO_PASSCRED and turns SO_PASSRIGHTS off (both are
+/* To be called on each accepted plain connection before it is read: sets SO_PASSCRED and turns SO_PASSRIGHTS off (both are
  * inherited from the listener by the kernels we know; this asks for it). *rights_refused (may be NULL) tells whether
  * the kernel refuses passed descriptors by itself. MR_OK or MR_E_SYSTEM. */
 int rendezvous_harden(int connection, bool *rights_refused);
@@ -65,14 +66,14 @@ void rendezvous_release(struct rendezvous *r, bool in_child);
 
 /* ---- the writing end ---- */
 
-/* Connects to the live slot. *fd: SOCK_SEQPACKET, close-on-exec, non-blocking, SO_PASSRIGHTS off where known; nothing has
- * been sent on it. A slot is trusted if it belongs to this user, to root, or to `reader_uid` (UINT32_MAX: nobody); an
+/* Connects to a socket of the live slot. *fd: SOCK_SEQPACKET, close-on-exec, non-blocking; nothing has been sent on it. SO_PASSRIGHTS is off
+ * where known on the plain one, on the ring's the slot passes a doorbell. A slot is trusted if it belongs to this user, to root, or to `reader_uid` (UINT32_MAX: nobody); an
  * untrusted one is passed over without a byte sent, and reported if there is no trusted one in a later directory.
  * Waits, until `deadline` (clock_now's time) at the most, only while the slot's queue of connections is full.
  * MR_OK, MR_E_NO_SLOT, MR_E_OWNER, MR_E_ACCESS, MR_E_TIMEOUT, MR_E_NAME (not local), MR_E_DESCRIPTORS, MR_E_MEMORY,
  * MR_E_SYSTEM. */
-int rendezvous_connect(const struct slot_name *name, uint32_t reader_uid, uint64_t deadline, int *fd,
-                       struct slot_limits *limits);
+int rendezvous_connect(const struct slot_name *name, enum rendezvous_socket which, uint32_t reader_uid,
+                       uint64_t deadline, int *fd, struct slot_limits *limits);
 
 /* ---- looking around ---- */
 

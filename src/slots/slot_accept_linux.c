@@ -66,7 +66,7 @@ static void uid_leave(slot *s, uint32_t uid)
 int slot_listen(slot *s)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    if (epoll_ctl(s->inner, EPOLL_CTL_ADD, rendezvous_listener(s->rendezvous), &event) != 0)
+    if (epoll_ctl(s->inner, EPOLL_CTL_ADD, rendezvous_listener(s->rendezvous, RENDEZVOUS_PLAIN), &event) != 0)
         return status_fail(MR_E_SYSTEM, errno, "cannot watch the slot's listener: %s", strerror(errno));
     s->listener_in_set = true;
     return MR_OK;
@@ -75,7 +75,8 @@ int slot_listen(slot *s)
 static void listener_set(slot *s, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data.ptr = NULL};
-    (void) epoll_ctl(s->inner, EPOLL_CTL_MOD, rendezvous_listener(s->rendezvous), &event); /* it is in the set */
+    (void) epoll_ctl(s->inner, EPOLL_CTL_MOD, rendezvous_listener(s->rendezvous, RENDEZVOUS_PLAIN),
+                     &event); /* it is in the set */
 }
 
 void slot_unmask(void *context)
@@ -96,7 +97,7 @@ void slot_deafen(slot *s)
 {
     janitor_cancel_spare(&s->spare);
     atomic_store_explicit(&s->listener_masked, false, memory_order_relaxed);
-    int listener = rendezvous_listener(s->rendezvous);
+    int listener = rendezvous_listener(s->rendezvous, RENDEZVOUS_PLAIN);
     if (s->listener_in_set)
         (void) epoll_ctl(s->inner, EPOLL_CTL_DEL, listener, NULL);
     s->listener_in_set = false;
@@ -215,7 +216,7 @@ enum accepted {
 
 static enum accepted slot_accept_one(slot *s, bool may_mask, struct connection **admitted)
 {
-    int listener = rendezvous_listener(s->rendezvous);
+    int listener = rendezvous_listener(s->rendezvous, RENDEZVOUS_PLAIN);
     *admitted = NULL;
     int descriptor = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (descriptor >= 0) {

@@ -38,7 +38,7 @@ static inline int connect_as(const char *text, uint32_t reader_uid, uint64_t dea
 {
     struct slot_name name = name_of(text);
     struct slot_limits limits = {0};
-    int status = rendezvous_connect(&name, reader_uid, deadline, fd, &limits);
+    int status = rendezvous_connect(&name, RENDEZVOUS_PLAIN, reader_uid, deadline, fd, &limits);
     if (status == MR_OK)
         CHECK_EQ(limits.max_message, 1000);
     return status;
@@ -98,6 +98,7 @@ static inline pid_t holder_start(const char *text, unsigned uid)
 static inline void holder_kill(pid_t child)
 {
     int status;
+    CHECK(child > 0); /* what a failed fork returns would be everybody */
     CHECK_EQ(kill(child, SIGKILL), 0);
     CHECK_EQ(waitpid(child, &status, 0), child);
 }

@@ -52,7 +52,7 @@ static struct rendezvous *slot_claim(const char *text, uint64_t max_message)
 
 static int slot_accept(struct rendezvous *rendezvous)
 {
-    int fd = accept4(rendezvous_listener(rendezvous), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = accept4(rendezvous_listener(rendezvous, RENDEZVOUS_PLAIN), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     CHECK_MSG(fd >= 0, "accept: %s", strerror(errno));
     return fd;
 }

@@ -18,9 +18,10 @@ TEST(rendezvous, comes_up_and_goes)
     CHECK_STATUS(claim(&r, "A"), MR_OK);
     CHECK_EQ(file_mode(scratch, "a.lock"), 0600);
     CHECK_EQ(file_mode(scratch, "a.sock"), 0600);
+    CHECK_EQ(file_mode(scratch, "a.ring"), 0600);
     CHECK_EQ(file_mode(scratch, "a.page"), 0644);
-    CHECK_EQ(scratch_count(scratch), 3);
-    int fd = rendezvous_listener(r), value = 0, connection;
+    CHECK_EQ(scratch_count(scratch), 4);
+    int fd = rendezvous_listener(r, RENDEZVOUS_PLAIN), value = 0, connection;
     socklen_t size = sizeof value;
     CHECK_EQ(getsockopt(fd, SOL_SOCKET, SO_PASSCRED, &value, &size), 0);
     CHECK_EQ(value, 1);
@@ -65,10 +66,10 @@ TEST(rendezvous, descriptors_cannot_be_passed_where_the_kernel_knows)
         ssize_t sent = sendmsg(connection, &message, MSG_NOSIGNAL);
         bool refused = false;
         if (round == 0) {
-            int accepted = accept4(rendezvous_listener(r), NULL, NULL, SOCK_CLOEXEC);
+            int accepted = accept4(rendezvous_listener(r, RENDEZVOUS_PLAIN), NULL, NULL, SOCK_CLOEXEC);
             CHECK_STATUS(rendezvous_harden(accepted, &refused), MR_OK);
         } else {
-            CHECK_STATUS(rendezvous_harden(rendezvous_listener(r), &refused), MR_OK);
+            CHECK_STATUS(rendezvous_harden(rendezvous_listener(r, RENDEZVOUS_PLAIN), &refused), MR_OK);
         }
         CHECK_MSG(sent == (refused ? -1 : 1), "refused by the kernel: %d, but sendmsg returned %zd", refused, sent);
     }
@@ -127,7 +128,7 @@ TEST(rendezvous, a_stale_name_is_taken_over_at_once)
     scratch_use(scratch);
     for (int round = 0; round < 20; round++) {
         holder_kill(holder_start("x", 0));
-        CHECK_EQ(scratch_count(scratch), 3);
+        CHECK_EQ(scratch_count(scratch), 4);
         CHECK_STATUS(connect_once("x"), MR_E_NO_SLOT);
     }
     struct rendezvous *r;
@@ -168,7 +169,7 @@ TEST(rendezvous, a_forked_child_does_not_keep_the_name)
     struct rendezvous *r;
     CHECK_STATUS(claim(&r, "x"), MR_OK);
     CHECK_STATUS(connect_once("x"), MR_OK);
-    int connection = accept4(rendezvous_listener(r), NULL, NULL, SOCK_CLOEXEC);
+    int connection = accept4(rendezvous_listener(r, RENDEZVOUS_PLAIN), NULL, NULL, SOCK_CLOEXEC);
     CHECK_MSG(connection >= 0, "the connection went elsewhere: %s", strerror(errno));
     rendezvous_release(r, false);
     CHECK_EQ(kill(grandchild, SIGKILL), 0);
@@ -254,7 +255,7 @@ TEST(rendezvous, a_frozen_reader_holds_nobody_past_the_deadline)
     scratch_use(scratch);
     struct rendezvous *r;
     CHECK_STATUS(claim(&r, "x"), MR_OK);
-    CHECK_EQ(listen(rendezvous_listener(r), 2), 0); /* a short queue, that nobody empties */
+    CHECK_EQ(listen(rendezvous_listener(r, RENDEZVOUS_PLAIN), 2), 0); /* a short queue, that nobody empties */
     int fds[8], count = 0, status = MR_OK;
     while (count < 8 && (status = connect_as("x", UINT32_MAX, 0, &fds[count])) == MR_OK)
         count++;
@@ -282,13 +283,13 @@ TEST(rendezvous, room_in_the_queue_ends_the_wait)
     scratch_use(scratch);
     struct rendezvous *r;
     CHECK_STATUS(claim(&r, "x"), MR_OK);
-    CHECK_EQ(listen(rendezvous_listener(r), 0), 0);
+    CHECK_EQ(listen(rendezvous_listener(r, RENDEZVOUS_PLAIN), 0), 0);
     int fd;
     CHECK_STATUS(connect_as("x", UINT32_MAX, 0, &fd), MR_OK);
     struct late late = {CLOCK_NEVER, 99};
     thread waiting;
     CHECK_STATUS(thread_start(&waiting, "waiting", connect_waiting, &late), MR_OK);
-    CHECK(accept4(rendezvous_listener(r), NULL, NULL, SOCK_CLOEXEC) >= 0);
+    CHECK(accept4(rendezvous_listener(r, RENDEZVOUS_PLAIN), NULL, NULL, SOCK_CLOEXEC) >= 0);
     thread_join(waiting);
     CHECK_STATUS(late.status, MR_OK);
     rendezvous_release(r, false);

@@ -38,7 +38,7 @@ TEST(rendezvous_files, names_of_every_byte_and_of_full_length)
         CHECK_STATUS(connect_once(text), MR_E_NO_SLOT);
     }
     CHECK_EQ(scratch_count(scratch),
-             0x7F - 0x20 - 26 + 5 * 2 * 3 - 0); /* lock files of the first loop; letters folded */
+             0x7F - 0x20 - 26 + 5 * 2 * 4 - 0); /* lock files of the first loop; letters folded */
     for (size_t i = 0; i < 10; i++)
         rendezvous_release(all[i / 2][i % 2], false);
     scratch_remove(scratch);
@@ -83,13 +83,13 @@ TEST(rendezvous_files, file_names_do_not_meet)
 {
     char scratch[SCRATCH_ROOM];
     scratch_use(scratch);
-    static const char *const names[] = {"x",   "x.lock", "x.page", "x.sock", "x.sock.page", "x.page.sock",
+    static const char *const names[] = {"x",   "x.lock", "x.page", "x.sock", "x.sock.page", "x.page.sock", "x.ring",
                                         "%78", "x%",     "x%2e",   "x.",     "_x"};
     enum { COUNT = sizeof names / sizeof names[0] };
     struct rendezvous *all[COUNT];
     for (size_t i = 0; i < COUNT; i++)
         CHECK_STATUS(claim(&all[i], names[i]), MR_OK);
-    CHECK_EQ(scratch_count(scratch), 3 * COUNT);
+    CHECK_EQ(scratch_count(scratch), 4 * COUNT);
     for (size_t i = 0; i < COUNT; i++)
         CHECK_STATUS(connect_once(names[i]), MR_OK);
     for (size_t i = 0; i < COUNT; i++)
@@ -107,8 +107,8 @@ TEST(rendezvous_files, traps_in_the_directory)
     CHECK_EQ(fchmod(fd, 0640), 0); /* whatever the umask is */
     CHECK_EQ(write(fd, "precious", 8), 8);
     close(fd);
-    static const char *const files[] = {"lock", "sock", "page"};
-    for (int file = 0; file < 3; file++) {
+    static const char *const files[] = {"lock", "sock", "ring", "page"};
+    for (int file = 0; file < 4; file++) {
         for (int trap = 0; trap < 5; trap++) {
             snprintf(path, sizeof path, "%s/x.%s", scratch, files[file]);
             int made = trap == 0   ? symlink(target, path)
