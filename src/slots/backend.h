@@ -36,7 +36,11 @@ typedef struct slot_link slot_link;
 
 /* ---- the reading end ---- */
 
-enum slot_delivered { DELIVERED_KEPT, DELIVERED_DONE };
+enum slot_delivered {
+    DELIVERED_KEPT,   /* the buffer's reference has passed on */
+    DELIVERED_DONE,   /* a callback of the user's has seen it; the reference is still the lane's */
+    DELIVERED_REFUSED /* it has not been taken: it stays in its lane, the next one of its ring. slot_take returns now */
+};
 
 struct slot_config {
     const struct slot_name *name;     /* local; copied */
@@ -49,9 +53,10 @@ struct slot_config {
     bool acknowledged_later;
 
     /* Takes one message that has arrived. Called from slot_take only, on its thread. The header's `public` is complete
-     * (slot_message_finish). DELIVERED_KEPT: the buffer's reference passes on. DELIVERED_DONE: a callback of the user's
-     * has run inside it and the reference is still the lane's, which may use the buffer again if nobody else holds
-     * one (buffer_is_sole). Inside it slot_rename may be called: what slot_take holds of the slot's state is void then. */
+     * (slot_message_finish), and so is `token`. After DELIVERED_DONE the lane may use the buffer again if nobody else
+     * holds a reference (buffer_is_sole). DELIVERED_REFUSED comes for messages of the ring alone (a message of another
+     * lane is out of its writer's hands already): the reader was halted after slot_take had begun. Inside it slot_rename
+     * may be called: what slot_take holds of the slot's state is void then. */
     enum slot_delivered (*deliver)(void *context, struct buffer *message);
     /* Something may be there to take. Called once per slot_arm, on a worker of the port. */
     void (*on_ready)(void *context);
@@ -64,12 +69,12 @@ struct slot_budget {
     size_t messages;
     size_t bytes;
     size_t urgent; /* so many messages above MR_NORMAL may be brought besides, when either is used up */
-    bool stop;     /* set by deliver: nothing further in this call */
+    bool stop;     /* set by deliver: nothing further in this call, which returns SLOT_MORE */
 };
 
 enum slot_taken {
     SLOT_EMPTY,  /* nothing was left at the last look */
-    SLOT_MORE,   /* the budget is spent: call again */
+    SLOT_MORE,   /* the budget is spent, or `stop` was set, or a message refused: call again */
     SLOT_STARVED /* the pool refused a buffer of *wanted bytes: wait for the pool */
 };
 
@@ -105,6 +110,12 @@ struct slot_figures {
     uint64_t dropped;
     uint64_t refused;
     uint64_t connections;
+    uint64_t rings;
+    uint64_t dropped_by_writers;
+    uint64_t redelivered;
+    uint64_t unacknowledged;
+    uint64_t waits;
+    uint64_t doorbells;
 };
 
 /* Makes the name live. MR_E_EXISTS, MR_E_ACCESS, MR_E_NAME, MR_E_DESCRIPTORS, MR_E_MEMORY, MR_E_SYSTEM. */
@@ -115,10 +126,12 @@ int slot_open(slot **out, const struct slot_config *config);
 enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget *budget, size_t *wanted);
 
 /* Between two callbacks: is an urgent message there that slot_take would bring before anything else? By a cheap look, and
- * now and then by asking the system. Where true, slot_take with a budget of urgent messages alone brings it. By the thread
- * that may call slot_take. */
+ * now and then by asking the system. Where true, slot_take with a budget of urgent messages alone brings it (or finds that
+ * there is none, and the next look is false). By the thread that may call slot_take; it may hold a lock that deliver and
+ * on_ready take, and nothing but looking is done. */
 bool slot_urgent(slot *s);
-/* Is something there that slot_take would bring, and that neither slot_wait nor the handle would tell of? Any thread. */
+/* Is something there that slot_take would bring, and that neither slot_wait nor the handle would tell of? Any thread, as
+ * slot_urgent with any lock held. */
 bool slot_holds(slot *s);
 
 /* Acknowledges the message of this token, once; a second time, and after the end of its slot or writer, nothing happens.
@@ -171,8 +184,11 @@ void slot_waiting(slot *s, uint64_t *count, uint64_t *next);
 /* Publishes to the statistics page. One thread at a time, and not during slot_rename. */
 void slot_publish(slot *s, const struct slot_figures *figures);
 
+/* Shows the slot's busiest writers there as well, as many as the page has room for. The same thread as slot_publish. */
+void slot_publish_writers(slot *s);
+
 /* Ends the name and every connection, and frees the slot. What has arrived and was not taken is counted, not
- * delivered: *lost messages. No on_ready is outstanding, nobody is in any other function. `in_child`: this is a forked
+ * delivered: *lost messages, of those that nobody has any more (a living writer still has what its ring holds). No on_ready is outstanding, nobody is in any other function. `in_child`: this is a forked
  * child; only its copies of descriptors and mappings go, the parent's slot is not touched, *lost is 0. */
 void slot_close(slot *s, bool in_child, uint64_t *lost);
 
