@@ -66,9 +66,8 @@ int dial(void)
 
 pid_t fork_bound(void)
 {
-    pid_t parent = getpid();
     pid_t child = fork();
-    if (child == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent))
+    if (child < 0)
         _exit(1);
     return child;
 }
@@ -89,19 +88,21 @@ static void good_writer(void *argument)
     }
 }
 
-static void pool_now(struct pool_statistics *statistics)
+/* A connection counts until its descriptor has been closed and not longer, so from here on nobody closes one. */
+static void await_no_connections(mr_reader *reader)
 {
-    pool_statistics(process_pool(), statistics);
+    while (slots_statistics(reader).connections > 0)
+        usleep(1000); /* another thread's doing, of which no event tells; the test's time limit ends this */
 }
 
-static void await_quiet(mr_reader *reader, const struct pool_statistics *before, size_t descriptors)
+static void await_quiet(mr_reader *reader, size_t descriptors)
 {
     struct pool_statistics now;
+    await_no_connections(reader);
     do {
         usleep(1000);
-        pool_now(&now);
-    } while (slots_statistics(reader).connections > 0 || now.bytes_charged > before->bytes_charged ||
-             now.buffers_out > before->buffers_out);
+        pool_statistics(process_pool(), &now);
+    } while (now.bytes_charged > 0 || now.buffers_out > 0);
     slots_await_descriptors(descriptors);
 }
 
@@ -110,52 +111,96 @@ uint64_t attack_others(void)
     return atomic_load(&arrived.others);
 }
 
-mr_reader_statistics attack(void (*body)(void *), int attackers, uint32_t quota)
+static mr_reader *reader_make(const struct attack *plan, mr_port *port)
+{
+    mr_reader_options options = MR_READER_OPTIONS_INIT;
+    options.port = port;
+    options.on_message = on_message;
+    options.connections_per_uid = plan->quota;
+    options.access = plan->quota == 0 ? MR_ACCESS_OWNER : MR_ACCESS_EVERYONE;
+    return slots_reader("hostile", &options);
+}
+
+static void good_write(uint64_t count)
+{
+    static uint64_t written;
+    struct good_work work = {written, count};
+    slots_join(slots_fork(good_writer, &work)); /* first: one that was turned away is told by its status */
+    written += count;
+    counter_await(&arrived.good, written);
+}
+
+static void attackers_check(const pid_t *children, int count)
+{
+    for (int i = 0; i < count; i++)
+        CHECK_EQ(waitpid(children[i], NULL, WNOHANG), 0);
+}
+
+static void await_rounds(uint64_t rounds, const pid_t *children, int count)
+{
+    while (atomic_load(&shared->rounds) < rounds) {
+        attackers_check(children, count);
+        usleep(1000);
+    }
+}
+
+/* Each leads a process group, with which its children, running or stopped, can be reached at any time. */
+static void attacker_run(void *argument)
+{
+    const struct attack *plan = argument;
+    if (setpgid(0, 0) == 0)
+        plan->body(NULL);
+}
+
+static pid_t attacker_start(const struct attack *plan)
+{
+    struct attack copy = *plan;
+    pid_t child = slots_fork(attacker_run, &copy);
+    CHECK_EQ(setpgid(child, child), 0); /* here as well: whoever comes first */
+    return child;
+}
+
+/* Their children, too; those fall to this process. */
+static void attackers_kill(const pid_t *children, int count)
+{
+    attackers_check(children, count);
+    for (int i = 0; i < count; i++)
+        CHECK_EQ(kill(-children[i], SIGKILL), 0);
+    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) {}
+    CHECK_EQ(errno, ECHILD);
+}
+
+mr_reader_statistics attack(const struct attack *plan)
 {
     slots_begin();
+    CHECK_EQ(prctl(PR_SET_CHILD_SUBREAPER, 1UL, 0UL, 0UL, 0UL), 0);
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(shared != MAP_FAILED);
     memset(&arrived, 0, sizeof arrived);
     counter_init(&arrived.good);
     mr_port *port = slots_port(2, 0);
-    mr_reader_options options = MR_READER_OPTIONS_INIT;
-    options.port = port;
-    options.on_message = on_message;
-    options.connections_per_uid = quota;
-    options.access = quota == 0 ? MR_ACCESS_OWNER : MR_ACCESS_EVERYONE;
-    mr_reader *reader = slots_reader("hostile", &options);
+    mr_reader *reader = reader_make(plan, port);
     shared->address = plain_address("hostile");
 
     /* One writer in peace, so that what is made at first use has been made. */
-    struct good_work work = {0, GOOD_MESSAGES};
-    slots_join(slots_fork(good_writer, &work));
-    counter_await(&arrived.good, GOOD_MESSAGES);
-    struct pool_statistics before = {.bytes_charged = 0, .buffers_out = 0};
+    good_write(GOOD_MESSAGES);
+    await_no_connections(reader);
     size_t descriptors = slots_descriptors();
-    descriptors -= (size_t) slots_statistics(reader).connections; /* its connection may not have gone yet */
 
     pid_t children[8];
-    for (int i = 0; i < attackers; i++)
-        children[i] = slots_fork(body, NULL);
-    while (atomic_load(&shared->rounds) < (uint64_t) attackers)
-        usleep(1000);
-    work.first = GOOD_MESSAGES;
-    pid_t writer = slots_fork(good_writer, &work);
-    counter_await(&arrived.good, 2 * GOOD_MESSAGES);
-    slots_join(writer);
-    for (int i = 0; i < attackers; i++) {
-        CHECK_EQ(waitpid(children[i], NULL, WNOHANG), 0); /* it was there to the end */
-        CHECK_EQ(kill(children[i], SIGKILL), 0);
-        CHECK_EQ(waitpid(children[i], NULL, 0), children[i]);
-    }
+    for (int i = 0; i < plan->attackers; i++)
+        children[i] = attacker_start(plan);
+    await_rounds((uint64_t) plan->attackers, children, plan->attackers);
+    uint64_t messages = plan->messages != 0 ? plan->messages : GOOD_MESSAGES;
+    good_write(messages);
+    await_rounds(plan->rounds, children, plan->attackers);
+    attackers_kill(children, plan->attackers);
     /* Behind everybody in the listener's queue: when its message is there, all have been accepted. */
-    work = (struct good_work){2 * GOOD_MESSAGES, 1};
-    slots_join(slots_fork(good_writer, &work));
-    counter_await(&arrived.good, 2 * GOOD_MESSAGES + 1);
-    await_quiet(reader, &before, descriptors);
+    good_write(1);
+    await_quiet(reader, descriptors);
     mr_reader_statistics statistics = slots_statistics(reader);
-    CHECK_EQ(arrived.next, 2 * GOOD_MESSAGES + 1);
-    CHECK_EQ(statistics.messages, 2 * GOOD_MESSAGES + 1 + atomic_load(&arrived.others));
+    CHECK_EQ(arrived.next, GOOD_MESSAGES + messages + 1);
+    CHECK_EQ(statistics.messages, arrived.next + atomic_load(&arrived.others));
     slots_close(reader);
     CHECK_STATUS(mr_port_close(port), MR_OK);
     return statistics;

@@ -124,7 +124,7 @@ static void descriptor_flood(void *argument)
 
 TEST(hostile, descriptors_of_every_kind)
 {
-    attack(descriptor_flood, 2, 0);
+    attack(&(struct attack){.body = descriptor_flood, .attackers = 2});
 }
 
 static void descriptor_crowd(void *argument)
@@ -146,7 +146,7 @@ static void descriptor_crowd(void *argument)
 
 TEST(hostile, descriptors_253_at_once)
 {
-    attack(descriptor_crowd, 1, 0);
+    attack(&(struct attack){.body = descriptor_crowd, .attackers = 1});
 }
 
 /* As on a kernel that does not know SO_PASSRIGHTS: turned on again at the listener, so that what is sent before the
