@@ -208,7 +208,8 @@ int link_connect(slot_link *l, uint64_t deadline);
 bool link_connected(const slot_link *l);
 /* Ends the connection. A link_watch that is under way completes soon. */
 void link_disconnect(slot_link *l);
-/* Another name, disconnected. MR_E_NAME (no lane goes there), MR_E_MEMORY: the old name stays, and the connection. */
+/* Another name, disconnected; what was unacknowledged is forgotten (a reader that is there still drains it). MR_E_NAME (no
+ * lane goes there), MR_E_MEMORY: the old name stays, and the connection. */
 int link_rename(slot_link *l, const struct slot_name *name);
 /* Is this its name already? Any thread, but during link_rename. */
 bool link_is_named(const slot_link *l, const struct slot_name *name);
@@ -221,7 +222,9 @@ size_t link_max_message(const slot_link *l);
  * disconnected; MR_E_TOO_BIG; MR_E_SYSTEM. */
 int link_send(slot_link *l, const void *data, size_t length, uint32_t priority);
 
-/* Does the lane of this link acknowledge? Then what link_send has taken, and the slot has not acknowledged, is the link's:
+/* All that follow belong to who may call link_send, unless they say otherwise.
+ *
+ * Does the lane of this link acknowledge? Known from link_open on. Then what link_send has taken, and the slot has not acknowledged, is the link's:
  * it keeps it over a link_disconnect, and sends it first to the next slot of the name that is owned by the same user
  * (another one: MR_E_OWNER from link_connect). Else all that link_send has taken is the system's, and out of our hands. */
 bool link_acknowledges(const slot_link *l);
@@ -240,13 +243,18 @@ struct link_mark {
     uint64_t position[MR_LEVELS_MAX];
 };
 void link_mark(const slot_link *l, struct link_mark *mark);
-/* Has everything before the mark been acknowledged? True where the lane does not acknowledge. */
+/* Has everything before the mark been acknowledged? True where the lane does not acknowledge. Takes in what the reader has
+ * said meanwhile, its end included: link_connected tells of that afterwards. */
 bool link_passed(slot_link *l, const struct link_mark *mark);
-/* As link_wait, until link_passed as well. */
+/* Waits until link_passed, the reader has gone (the link is disconnected then), link_wake, or `deadline` (MR_E_TIMEOUT). Room
+ * ends it only where the last link_send was MR_E_FULL. MR_E_ACCESS: the slot has refused this writer, and the link is
+ * disconnected. */
 int link_await(slot_link *l, const struct link_mark *mark, uint64_t deadline);
-/* As link_watch, completing also once link_passed. */
+/* The same for a port, as link_watch, and not together with one. `mark` NULL: no position is waited for, nothing is asked of
+ * the reader; the watch stays pending until the reader has gone, or says something else (link_passed takes that in, then
+ * it can be watched again). port_cancel ends either watch. */
 enum started link_watch_mark(slot_link *l, const struct link_mark *mark, port *p, operation *o);
-/* Messages taken and not acknowledged, in all levels. */
+/* Messages taken and not acknowledged, in all levels, as far as the link has seen (link_passed looks anew). */
 uint64_t link_unacknowledged(slot_link *l);
 
 struct link_counts {
