@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <mailroom/export.h>
+#include <mailroom/reader.h>
 #include <mailroom/status.h>
 
 #ifdef __cplusplus
@@ -27,9 +28,18 @@ typedef struct mr_slot_entry {
     uint64_t waiting_peak;
     uint64_t messages; /* taken so far */
     uint64_t bytes;
-    uint64_t dropped;     /* for every reason together */
-    uint64_t refused;     /* connections, for every reason together */
-    uint64_t connections; /* open */
+    uint64_t dropped;                /* for every reason together */
+    uint64_t refused;                /* connections, for every reason together */
+    uint64_t connections;            /* open */
+    uint64_t rings;                  /* writers with a ring */
+    uint64_t dropped_by_writers;     /* messages that writers dropped by their own policies, and have told of */
+    uint64_t redelivered;            /* messages that had perhaps been delivered before, to a reader that died */
+    uint64_t unacknowledged;         /* messages taken from rings and not acknowledged */
+    uint64_t waits;                  /* times that a writer that waited was told to go on */
+    uint64_t doorbells;              /* times that a writer woke the slot */
+    const mr_reader_writer *writers; /* the busiest, by bytes; shown less often than the figures */
+    size_t writer_count;             /* of them here, at most 14 */
+    uint64_t writers_total;
 } mr_slot_entry;
 
 /* Calls `visit` for each live slot that this user can see, in the order of their names, until it returns non-zero.

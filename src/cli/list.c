@@ -12,22 +12,26 @@
 #include "system.h"
 
 static const char help[] =
-    "usage: mailroom list [--json]\n"
+    "usage: mailroom list [--json | --writers]\n"
     "\n"
     "Lists the live slots that this user can see: name, owner's process and user, messages that wait in the reader,\n"
     "size of the next one, open connections, messages taken so far, messages dropped, and the most that ever waited.\n"
     "The figures come from a page that the owner publishes, so a frozen owner is listed with its last ones.\n"
     "\n"
+    "  --writers   instead a line for each slot's busiest writers (at most 14 a slot): process, user, lane, messages and\n"
+    "              bytes taken from it, bytes it has committed that wait, the most that ever waited, times that it waited\n"
+    "              itself, messages that it dropped, and messages taken and not acknowledged. Who floods is on top\n"
     "  --json      one JSON object a line: slot, directory, pid, uid, user, readable, and where readable is true\n"
     "              max_message, waiting, waiting_bytes, next_size (null: nothing waits), waiting_peak, messages,\n"
-    "              bytes, dropped, refused, connections\n"
+    "              bytes, dropped, refused, connections, rings, dropped_by_writers, redelivered, unacknowledged,\n"
+    "              waits, doorbells, writers_total, and writers: an array with the figures of --writers\n"
     "  -h, --help  this text\n"
     "\n"
     "On Windows uid and user are null, and the slots of other programs are listed by name where the system tells them.\n"
     "\n"
     "Exit codes: 0 done (also when there is no slot), 1 error, 2 usage.\n";
 
-#define COLUMNS 9
+#define COLUMNS 11 /* at most */
 
 struct row {
     char *cells[COLUMNS];
@@ -35,6 +39,7 @@ struct row {
 
 struct listing {
     bool json;
+    bool writers;
     struct output output;
     struct text cell;
     struct row *rows;
@@ -45,6 +50,31 @@ struct listing {
 static void put_figure(struct text *text, const char *key, uint64_t value)
 {
     text_printf(text, ",\"%s\":%" PRIu64, key, value);
+}
+
+/* A writer's identity has 64 bits, more than many readers of JSON keep: it is a string of digits. */
+static void put_writers(struct text *text, const mr_slot_entry *entry)
+{
+    put_figure(text, "writers_total", entry->writers_total);
+    text_puts(text, ",\"writers\":[");
+    for (size_t i = 0; i < entry->writer_count; i++) {
+        const mr_reader_writer *w = &entry->writers[i];
+        text_printf(text, "%s{\"writer\":\"%" PRIu64 "\",\"lane\":\"%s\"", i == 0 ? "" : ",", w->sender.writer,
+                    mr_lane_name(w->lane));
+        put_figure(text, "pid", w->sender.pid);
+        put_figure(text, "uid", w->sender.uid);
+        put_figure(text, "gid", w->sender.gid);
+        put_figure(text, "messages", w->messages);
+        put_figure(text, "bytes", w->bytes);
+        put_figure(text, "waiting", w->waiting);
+        put_figure(text, "waiting_peak", w->waiting_peak);
+        put_figure(text, "waits", w->waits);
+        put_figure(text, "doorbells", w->doorbells);
+        put_figure(text, "dropped", w->dropped);
+        put_figure(text, "unacknowledged", w->unacknowledged);
+        text_puts(text, w->gone ? ",\"gone\":true}" : ",\"gone\":false}");
+    }
+    text_putc(text, ']');
 }
 
 static int visit_json(const mr_slot_entry *entry, void *context)
@@ -86,6 +116,13 @@ static int visit_json(const mr_slot_entry *entry, void *context)
         put_figure(text, "dropped", entry->dropped);
         put_figure(text, "refused", entry->refused);
         put_figure(text, "connections", entry->connections);
+        put_figure(text, "rings", entry->rings);
+        put_figure(text, "dropped_by_writers", entry->dropped_by_writers);
+        put_figure(text, "redelivered", entry->redelivered);
+        put_figure(text, "unacknowledged", entry->unacknowledged);
+        put_figure(text, "waits", entry->waits);
+        put_figure(text, "doorbells", entry->doorbells);
+        put_writers(text, entry);
     }
     text_puts(text, "}\n");
     return output_flush(&listing->output) ? 0 : 1;
@@ -111,26 +148,70 @@ static char *number_cell(struct listing *listing, bool known, uint64_t number)
     return keep_cell(listing);
 }
 
-static int visit_table(const mr_slot_entry *entry, void *context)
+static char *text_cell(struct listing *listing, const char *text)
 {
-    struct listing *listing = context;
+    text_escaped(&listing->cell, text, strlen(text));
+    return keep_cell(listing);
+}
+
+static char *user_cell(struct listing *listing, uint32_t uid)
+{
+    char user[256];
+    system_user_name(uid, user, sizeof(user));
+    return text_cell(listing, user);
+}
+
+/* NULL: out of memory, and said so. */
+static struct row *add_row(struct listing *listing)
+{
     struct row *rows = memory_realloc(listing->rows, (listing->count + 1) * sizeof(*rows));
     if (rows == NULL) {
         listing->failed = true;
-        return 1;
+        return NULL;
     }
     listing->rows = rows;
     struct row *row = &rows[listing->count++];
     *row = (struct row){0};
+    return row;
+}
+
+static int visit_writers(const mr_slot_entry *entry, void *context)
+{
+    struct listing *listing = context;
+    for (size_t i = 0; i < entry->writer_count; i++) {
+        const mr_reader_writer *w = &entry->writers[i];
+        struct row *row = add_row(listing);
+        if (row == NULL) {
+            return 1;
+        }
+        char *const cells[] = {text_cell(listing, name_short(entry->name)),
+                               number_cell(listing, true, w->sender.pid),
+                               user_cell(listing, w->sender.uid),
+                               text_cell(listing, mr_lane_name(w->lane)),
+                               number_cell(listing, true, w->messages),
+                               number_cell(listing, true, w->bytes),
+                               number_cell(listing, w->lane == MR_LANE_RING, w->waiting),
+                               number_cell(listing, w->lane == MR_LANE_RING, w->waiting_peak),
+                               number_cell(listing, w->lane == MR_LANE_RING, w->waits),
+                               number_cell(listing, w->lane == MR_LANE_RING, w->dropped),
+                               number_cell(listing, w->lane == MR_LANE_RING, w->unacknowledged)};
+        memcpy(row->cells, cells, sizeof(cells));
+    }
+    return listing->failed ? 1 : 0;
+}
+
+static int visit_table(const mr_slot_entry *entry, void *context)
+{
+    struct listing *listing = context;
+    struct row *row = add_row(listing);
+    if (row == NULL) {
+        return 1;
+    }
     const char *name = name_short(entry->name);
-    char user[256];
     bool known = entry->readable != 0;
-    system_user_name(entry->uid, user, sizeof(user));
-    text_escaped(&listing->cell, name, strlen(name));
-    row->cells[0] = keep_cell(listing);
+    row->cells[0] = text_cell(listing, name);
     row->cells[1] = number_cell(listing, true, entry->pid);
-    text_escaped(&listing->cell, user, strlen(user));
-    row->cells[2] = keep_cell(listing);
+    row->cells[2] = user_cell(listing, entry->uid);
     row->cells[3] = number_cell(listing, known, entry->waiting);
     row->cells[4] = number_cell(listing, known && entry->next_size != UINT64_MAX, entry->next_size);
     row->cells[5] = number_cell(listing, known, entry->connections);
@@ -140,11 +221,11 @@ static int visit_table(const mr_slot_entry *entry, void *context)
     return listing->failed ? 1 : 0;
 }
 
-static void put_row(struct text *text, const struct row *row, const size_t *widths)
+static void put_row(struct text *text, const struct row *row, const size_t *widths, size_t columns)
 {
-    for (size_t i = 0; i < COLUMNS; i++) {
+    for (size_t i = 0; i < columns; i++) {
         size_t blanks = widths[i] - text_width(row->cells[i], strlen(row->cells[i]));
-        bool left = i == 0 || i == 2;
+        bool left = i == 0 || i == 2 || (columns == COLUMNS && i == 3);
         text_puts(text, i == 0 ? "" : "  ");
         for (size_t j = 0; !left && j < blanks; j++) {
             text_putc(text, ' ');
@@ -159,11 +240,15 @@ static void put_row(struct text *text, const struct row *row, const size_t *widt
 
 static void put_table(struct listing *listing)
 {
-    static char *const titles[COLUMNS] = {"NAME",        "PID",      "USER",    "WAITING", "NEXT",
-                                          "CONNECTIONS", "MESSAGES", "DROPPED", "PEAK"};
+    static char *const slots[] = {"NAME",        "PID",      "USER",    "WAITING", "NEXT",
+                                  "CONNECTIONS", "MESSAGES", "DROPPED", "PEAK"};
+    static char *const writers[] = {"NAME",    "PID",  "USER",  "LANE",    "MESSAGES",      "BYTES",
+                                    "WAITING", "PEAK", "WAITS", "DROPPED", "UNACKNOWLEDGED"};
+    char *const *titles = listing->writers ? writers : slots;
+    size_t columns = listing->writers ? sizeof(writers) / sizeof(*writers) : sizeof(slots) / sizeof(*slots);
     struct row head;
     size_t widths[COLUMNS];
-    for (size_t i = 0; i < COLUMNS; i++) {
+    for (size_t i = 0; i < columns; i++) {
         head.cells[i] = titles[i];
         widths[i] = strlen(titles[i]);
         for (size_t j = 0; j < listing->count; j++) {
@@ -171,15 +256,15 @@ static void put_table(struct listing *listing)
             widths[i] = width > widths[i] ? width : widths[i];
         }
     }
-    put_row(&listing->output.text, &head, widths);
+    put_row(&listing->output.text, &head, widths, columns);
     for (size_t j = 0; j < listing->count; j++) {
-        put_row(&listing->output.text, &listing->rows[j], widths);
+        put_row(&listing->output.text, &listing->rows[j], widths, columns);
     }
 }
 
 static int list_slots(struct listing *listing)
 {
-    int status = mr_slots_list(listing->json ? visit_json : visit_table, listing);
+    int status = mr_slots_list(listing->json ? visit_json : listing->writers ? visit_writers : visit_table, listing);
     if (status != MR_OK) {
         return fail_status(status, "cannot list the slots");
     }
@@ -195,14 +280,19 @@ static int list_slots(struct listing *listing)
 
 static int run(int argc, char **argv)
 {
-    static const struct option options[] = {{"json", no_argument, NULL, 'j'}, OPTION_HELP, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'}, {"writers", no_argument, NULL, 'w'}, OPTION_HELP, {NULL, 0, NULL, 0}};
     struct listing listing = {0};
     int option;
     while ((option = option_next(&command_list, argc, argv, options)) != -1) {
-        if (option != 'j') {
+        if (option != 'j' && option != 'w') {
             return option == 'h' ? CLI_DONE : CLI_USAGE;
         }
-        listing.json = true;
+        listing.json |= option == 'j';
+        listing.writers |= option == 'w';
+    }
+    if (listing.json && listing.writers) {
+        return fail_usage("list", "--json tells of the writers already, without --writers");
     }
     if (optind < argc) {
         return fail_usage("list", "'%s' is one argument too many; it lists every slot", argv[optind]);

@@ -18,6 +18,7 @@ struct found {
     char *folded; /* what the list is sorted by */
     char *display;
     char *directory;
+    mr_reader_writer *writers;
 };
 
 struct catalogue {
@@ -31,6 +32,7 @@ static void found_free(struct found *found)
     memory_free(found->folded);
     memory_free(found->display);
     memory_free(found->directory);
+    memory_free(found->writers);
 }
 
 static int found_copy(struct found *to, const struct rendezvous_entry *from)
@@ -50,16 +52,16 @@ static int found_copy(struct found *to, const struct rendezvous_entry *from)
                                 .readable = from->view != NULL};
     if (from->view == NULL)
         return MR_OK;
-    to->entry.max_message = from->view->max_message;
-    to->entry.waiting = from->view->waiting;
-    to->entry.waiting_bytes = from->view->waiting_bytes;
-    to->entry.next_size = from->view->next_size;
-    to->entry.waiting_peak = from->view->waiting_peak;
-    to->entry.messages = from->view->messages;
-    to->entry.bytes = from->view->bytes;
-    to->entry.dropped = from->view->dropped;
-    to->entry.refused = from->view->refused;
-    to->entry.connections = from->view->connections;
+    statistics_view_show(from->view, &to->entry);
+    if (from->view->writer_count > 0) {
+        to->writers = memory_alloc(from->view->writer_count * sizeof *to->writers);
+        if (to->writers == NULL) {
+            found_free(to);
+            return status_fail(MR_E_MEMORY, 0, "no memory for the list of slots");
+        }
+        memcpy(to->writers, from->view->writers, from->view->writer_count * sizeof *to->writers);
+    }
+    to->entry.writers = to->writers;
     return MR_OK;
 }
 

@@ -62,21 +62,11 @@ static int catalogue_add(struct catalogue *catalogue, const char *display, const
 
 static int page_add(const struct statistics_view *view, const char *place, void *context)
 {
-    const mr_slot_entry entry = {.size = sizeof entry,
-                                 .directory = place,
-                                 .pid = view->owner,
-                                 .uid = UINT32_MAX,
-                                 .readable = 1,
-                                 .max_message = view->max_message,
-                                 .waiting = view->waiting,
-                                 .waiting_bytes = view->waiting_bytes,
-                                 .next_size = view->next_size,
-                                 .waiting_peak = view->waiting_peak,
-                                 .messages = view->messages,
-                                 .bytes = view->bytes,
-                                 .dropped = view->dropped,
-                                 .refused = view->refused,
-                                 .connections = view->connections};
+    mr_slot_entry entry = {
+        .size = sizeof entry, .directory = place, .pid = view->owner, .uid = UINT32_MAX, .readable = 1};
+    statistics_view_show(view, &entry); /* nobody's writers: the native lane does not tell them */
+    entry.writer_count = 0;
+    entry.writers_total = 0;
     return catalogue_add(context, view->display, &entry);
 }
 

@@ -444,6 +444,13 @@ void slot_publish(slot *s, const struct slot_figures *figures)
     statistics_page_publish(rendezvous_page(s->rendezvous), figures);
 }
 
+void slot_publish_writers(slot *s)
+{
+    mr_reader_writer writers[STATISTICS_WRITERS_MOST];
+    size_t total = slot_writers(s, writers, STATISTICS_WRITERS_MOST);
+    statistics_page_publish_writers(rendezvous_page(s->rendezvous), writers, total, total);
+}
+
 /* The parent's epoll sets and sockets are shared objects: a child closes its descriptors and changes nothing. */
 static void slot_leave(slot *s)
 {

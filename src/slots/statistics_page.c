@@ -11,6 +11,8 @@
  * Atomics Every word of a copy is stored relaxed, so that no store is torn or invented by the compiler. No order between
  *         them is needed or claimed: P3 finds a mixture whatever the order in which the words became visible. A reader is
  *         another process, with which C11's orders would not pair anyway.
+ * P4      The busiest writers stand behind the name, in two copies of the same kind; they are shown less often than the
+ *         figures. Caught in the middle of both, none is shown.
  * E1      `life` is odd while a slot has the name, and counts up when it leaves the name and when one takes it: stored with
  *         release, loaded with acquire by those who have the page mapped. Another value than before: the slot is gone. (The
  *         same value says nothing: a killed owner counts no more.) The head changes only while it is even.
@@ -24,12 +26,14 @@
 #include "slots/backend.h"
 
 #define PAGE_MAGIC   "MRSLOT\r\n" /* the line end shows a file that was converted as text */
-#define PAGE_VERSION 1u
+#define PAGE_VERSION 2u
 #define NAME_OFFSET  512u
 
 enum {
-    FIGURES = 9,
+    FIGURES = 15,
     COPIES = 2,
+    WRITER_WORDS = 11,
+    TABLE_WORDS = 1 + STATISTICS_WRITERS_MOST * WRITER_WORDS, /* how many there are, then each */
 };
 
 struct page_head {
@@ -48,6 +52,14 @@ struct page_copy {
     _Atomic uint64_t check;
 };
 
+/* P4: behind the name. */
+struct page_table {
+    _Atomic uint64_t sequence;
+    _Atomic uint64_t words[TABLE_WORDS];
+    _Atomic uint64_t check;
+};
+#define TABLES_OFFSET (NAME_OFFSET + MR_NAME_MAX)
+
 struct page_layout {
     struct page_head head;
     struct page_copy copies[COPIES];
@@ -55,16 +67,16 @@ struct page_layout {
 };
 
 _Static_assert(sizeof(struct page_layout) <= NAME_OFFSET, "the name stands behind the copies");
-_Static_assert(NAME_OFFSET + MR_NAME_MAX <= STATISTICS_PAGE_SIZE, "every name fits");
+_Static_assert(TABLES_OFFSET + COPIES * sizeof(struct page_table) <= STATISTICS_PAGE_SIZE, "name and writers fit");
 _Static_assert(sizeof(_Atomic uint64_t) == sizeof(uint64_t) && ATOMIC_LLONG_LOCK_FREE == 2,
                "an atomic word is just the word, also in a file");
 
 /* The check word: each word changes all bits that follow (a step of splitmix64). */
-static uint64_t check_mix(uint64_t sequence, const uint64_t figures[FIGURES])
+static uint64_t check_mix(uint64_t sequence, const uint64_t *words, size_t count)
 {
     uint64_t mix = sequence;
-    for (size_t i = 0; i < FIGURES; i++) {
-        mix = (mix ^ figures[i]) + 0x9E3779B97F4A7C15u;
+    for (size_t i = 0; i < count; i++) {
+        mix = (mix ^ words[i]) + 0x9E3779B97F4A7C15u;
         mix = (mix ^ mix >> 30) * 0xBF58476D1CE4E5B9u;
         mix = (mix ^ mix >> 27) * 0x94D049BB133111EBu;
         mix ^= mix >> 31;
@@ -72,18 +84,20 @@ static uint64_t check_mix(uint64_t sequence, const uint64_t figures[FIGURES])
     return mix;
 }
 
-static void copy_store(struct page_copy *copy, uint64_t sequence, const uint64_t figures[FIGURES])
+/* A copy: its number, its words, the check word. */
+static void copy_store(_Atomic uint64_t *copy, uint64_t sequence, const uint64_t *words, size_t count)
 {
-    atomic_store_explicit(&copy->sequence, sequence, memory_order_relaxed);
-    for (size_t i = 0; i < FIGURES; i++)
-        atomic_store_explicit(&copy->figures[i], figures[i], memory_order_relaxed);
-    atomic_store_explicit(&copy->check, check_mix(sequence, figures), memory_order_relaxed);
+    atomic_store_explicit(copy, sequence, memory_order_relaxed);
+    for (size_t i = 0; i < count; i++)
+        atomic_store_explicit(&copy[1 + i], words[i], memory_order_relaxed);
+    atomic_store_explicit(&copy[1 + count], check_mix(sequence, words, count), memory_order_relaxed);
 }
 
 static void page_store(struct statistics_page *page, const uint64_t figures[FIGURES])
 {
     page->sequence++;
-    copy_store(&((struct page_layout *) page->layout)->copies[page->sequence % COPIES], page->sequence, figures);
+    copy_store(&((struct page_layout *) page->layout)->copies[page->sequence % COPIES].sequence, page->sequence,
+               figures, FIGURES);
 }
 
 void statistics_page_image(char *image, const char *display, uint64_t max_message, uint32_t owner)
@@ -128,9 +142,60 @@ void statistics_page_take_over(struct statistics_page *page, void *mapping, cons
 
 void statistics_page_publish(struct statistics_page *page, const struct slot_figures *f)
 {
-    const uint64_t figures[FIGURES] = {f->waiting, f->waiting_bytes, f->next_size, f->waiting_peak, f->messages,
-                                       f->bytes,   f->dropped,       f->refused,   f->connections};
+    const uint64_t figures[FIGURES] = {
+        f->waiting,        f->waiting_bytes, f->next_size,   f->waiting_peak, f->messages,           f->bytes,
+        f->dropped,        f->refused,       f->connections, f->rings,        f->dropped_by_writers, f->redelivered,
+        f->unacknowledged, f->waits,         f->doorbells};
     page_store(page, figures);
+}
+
+static void writer_pack(uint64_t words[WRITER_WORDS], const mr_reader_writer *w)
+{
+    const uint64_t packed[WRITER_WORDS] = {w->sender.pid | (uint64_t) w->sender.uid << 32,
+                                           w->sender.gid | (uint64_t) w->lane << 32 | (uint64_t) (w->gone != 0) << 40,
+                                           w->sender.writer,
+                                           w->messages,
+                                           w->bytes,
+                                           w->dropped,
+                                           w->waiting,
+                                           w->waiting_peak,
+                                           w->waits,
+                                           w->doorbells,
+                                           w->unacknowledged};
+    memcpy(words, packed, sizeof packed);
+}
+
+static void writer_unpack(mr_reader_writer *w, const uint64_t words[WRITER_WORDS])
+{
+    *w = (mr_reader_writer){.sender = {.writer = words[2],
+                                       .pid = (uint32_t) words[0],
+                                       .uid = (uint32_t) (words[0] >> 32),
+                                       .gid = (uint32_t) words[1]},
+                            .lane = (mr_lane) (words[1] >> 32 & 0xFF),
+                            .gone = words[1] >> 40 & 1,
+                            .messages = words[3],
+                            .bytes = words[4],
+                            .dropped = words[5],
+                            .waiting = words[6],
+                            .waiting_peak = words[7],
+                            .waits = words[8],
+                            .doorbells = words[9],
+                            .unacknowledged = words[10]};
+}
+
+static struct page_table *page_table(void *mapping, uint64_t sequence)
+{
+    return (struct page_table *) (void *) ((char *) mapping + TABLES_OFFSET) + sequence % COPIES;
+}
+
+void statistics_page_publish_writers(struct statistics_page *page, const mr_reader_writer *writers, size_t count,
+                                     uint64_t total)
+{
+    uint64_t words[TABLE_WORDS] = {total};
+    for (size_t i = 0; i < count && i < STATISTICS_WRITERS_MOST; i++)
+        writer_pack(words + 1 + i * WRITER_WORDS, &writers[i]);
+    page->writers++;
+    copy_store(&page_table(page->layout, page->writers)->sequence, page->writers, words, TABLE_WORDS);
 }
 
 /* Takes the newest whole copy out of a page's image. */
@@ -141,7 +206,7 @@ static bool copies_read(const char *image, struct statistics_view *view)
         uint64_t words[FIGURES + 2]; /* sequence, figures, check */
         memcpy(words, image + offsetof(struct page_layout, copies) + i * sizeof(struct page_copy), sizeof words);
         const uint64_t *f = words + 1;
-        if (words[0] <= newest || words[FIGURES + 1] != check_mix(words[0], f))
+        if (words[0] <= newest || words[FIGURES + 1] != check_mix(words[0], f, FIGURES))
             continue;
         newest = words[0];
         view->waiting = f[0];
@@ -153,8 +218,31 @@ static bool copies_read(const char *image, struct statistics_view *view)
         view->dropped = f[6];
         view->refused = f[7];
         view->connections = f[8];
+        view->rings = f[9];
+        view->dropped_by_writers = f[10];
+        view->redelivered = f[11];
+        view->unacknowledged = f[12];
+        view->waits = f[13];
+        view->doorbells = f[14];
     }
     return newest != 0;
+}
+
+/* P4 */
+static void tables_read(const char *image, struct statistics_view *view)
+{
+    uint64_t newest = 0;
+    for (size_t i = 0; i < COPIES; i++) {
+        uint64_t words[TABLE_WORDS + 2];
+        memcpy(words, image + TABLES_OFFSET + i * sizeof(struct page_table), sizeof words);
+        if (words[0] <= newest || words[TABLE_WORDS + 1] != check_mix(words[0], words + 1, TABLE_WORDS))
+            continue;
+        newest = words[0];
+        view->writers_total = words[1];
+        view->writer_count = words[1] < STATISTICS_WRITERS_MOST ? (size_t) words[1] : STATISTICS_WRITERS_MOST;
+        for (size_t n = 0; n < view->writer_count; n++)
+            writer_unpack(&view->writers[n], words + 2 + n * WRITER_WORDS);
+    }
 }
 
 static bool head_read(const char *image, struct statistics_view *view)
@@ -180,7 +268,30 @@ enum statistics_image statistics_image_read(const char *image, struct statistics
     memset(view, 0, sizeof *view);
     if (!head_read(image, view))
         return IMAGE_NONE;
+    tables_read(image, view);
     return copies_read(image, view) ? IMAGE_WHOLE : IMAGE_TORN;
+}
+
+void statistics_view_show(const struct statistics_view *view, mr_slot_entry *entry)
+{
+    entry->max_message = view->max_message;
+    entry->waiting = view->waiting;
+    entry->waiting_bytes = view->waiting_bytes;
+    entry->next_size = view->next_size;
+    entry->waiting_peak = view->waiting_peak;
+    entry->messages = view->messages;
+    entry->bytes = view->bytes;
+    entry->dropped = view->dropped;
+    entry->refused = view->refused;
+    entry->connections = view->connections;
+    entry->rings = view->rings;
+    entry->dropped_by_writers = view->dropped_by_writers;
+    entry->redelivered = view->redelivered;
+    entry->unacknowledged = view->unacknowledged;
+    entry->waits = view->waits;
+    entry->doorbells = view->doorbells;
+    entry->writer_count = view->writer_count;
+    entry->writers_total = view->writers_total;
 }
 
 void statistics_page_end(struct statistics_page *page)

@@ -11,9 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <mailroom/directory.h>
 #include <mailroom/reader.h>
 
-#define STATISTICS_PAGE_SIZE 4096u
+#define STATISTICS_PAGE_SIZE    4096u
+#define STATISTICS_WRITERS_MOST 14u /* that a page shows: the busiest */
 
 struct slot_figures; /* slots/backend.h */
 
@@ -21,6 +23,7 @@ struct slot_figures; /* slots/backend.h */
 struct statistics_page {
     void *layout;      /* the mapping */
     uint64_t sequence; /* of the newest copy */
+    uint64_t writers;  /* of the newest copy of the writers */
 };
 
 /* What a page said. Checked: every text ends, every number is in its range. Whether it is true is the owner's matter. */
@@ -37,6 +40,15 @@ struct statistics_view {
     uint64_t dropped;
     uint64_t refused;
     uint64_t connections;
+    uint64_t rings;
+    uint64_t dropped_by_writers;
+    uint64_t redelivered;
+    uint64_t unacknowledged;
+    uint64_t waits;
+    uint64_t doorbells;
+    uint64_t writers_total; /* how many writers there were when they were shown */
+    size_t writer_count;    /* of them, here */
+    mr_reader_writer writers[STATISTICS_WRITERS_MOST];
 };
 
 /* Fills in a page that shows no figures yet. The name is shorter than MR_NAME_MAX. */
@@ -47,12 +59,19 @@ void statistics_page_start(struct statistics_page *page, void *mapping);
 /* Shows new figures. One thread at a time; never blocks, never fails. `max_message` of the figures is not looked at. */
 void statistics_page_publish(struct statistics_page *page, const struct slot_figures *figures);
 
+/* Shows the busiest writers: the first STATISTICS_WRITERS_MOST of `count`, of `total` that there are. As publish. */
+void statistics_page_publish_writers(struct statistics_page *page, const mr_reader_writer *writers, size_t count,
+                                     uint64_t total);
+
 /* The same in a page that another slot had before, and that others may have mapped still. */
 void statistics_page_take_over(struct statistics_page *page, void *mapping, const char *image);
 /* The slot leaves its name: whoever has the page mapped can see it. */
 void statistics_page_end(struct statistics_page *page);
 /* Odd while a slot has the name; another value than before: that slot has gone. */
 uint32_t statistics_page_life(const void *mapping);
+
+/* The figures of a list's entry: all but name, place and writers' array. */
+void statistics_view_show(const struct statistics_view *view, mr_slot_entry *entry);
 
 enum statistics_image {
     IMAGE_NONE, /* no page */

@@ -24,14 +24,21 @@ static struct slot_figures figures_of(uint64_t n)
                                  .bytes = n + 5,
                                  .dropped = n + 6,
                                  .refused = n + 7,
-                                 .connections = n + 8};
+                                 .connections = n + 8,
+                                 .rings = n + 9,
+                                 .dropped_by_writers = n + 10,
+                                 .redelivered = n + 11,
+                                 .unacknowledged = n + 12,
+                                 .waits = n + 13,
+                                 .doorbells = n + 14};
 }
 
 static bool view_is_of(const struct statistics_view *v, uint64_t n)
 {
     return v->waiting == n && v->waiting_bytes == n + 1 && v->next_size == n + 2 && v->waiting_peak == n + 3 &&
            v->messages == n + 4 && v->bytes == n + 5 && v->dropped == n + 6 && v->refused == n + 7 &&
-           v->connections == n + 8;
+           v->connections == n + 8 && v->rings == n + 9 && v->dropped_by_writers == n + 10 &&
+           v->redelivered == n + 11 && v->unacknowledged == n + 12 && v->waits == n + 13 && v->doorbells == n + 14;
 }
 
 TEST(statistics_page, shows_what_was_published)
@@ -56,6 +63,59 @@ TEST(statistics_page, shows_what_was_published)
     CHECK(statistics_page_read(fd, &view));
     CHECK(view_is_of(&view, 99 * 1000003));
     statistics_page_close(NULL);
+}
+
+static mr_reader_writer writer_of(uint64_t n)
+{
+    return (mr_reader_writer){
+        .sender = {.writer = n, .pid = (uint32_t) n + 1, .uid = (uint32_t) n + 2, .gid = UINT32_MAX},
+        .lane = MR_LANE_RING,
+        .gone = n % 2,
+        .messages = n + 3,
+        .bytes = n + 4,
+        .dropped = n + 5,
+        .waiting = n + 6,
+        .waiting_peak = n + 7,
+        .waits = n + 8,
+        .doorbells = n + 9,
+        .unacknowledged = n + 10};
+}
+
+TEST(statistics_page, shows_the_busiest_writers)
+{
+    int fd = file_new();
+    struct statistics_page *page;
+    struct statistics_view view;
+    CHECK_STATUS(statistics_page_create(&page, fd, "x", 1), MR_OK);
+    CHECK(statistics_page_read(fd, &view));
+    CHECK_EQ(view.writer_count, 0);
+    mr_reader_writer writers[STATISTICS_WRITERS_MOST + 3];
+    for (size_t i = 0; i < sizeof writers / sizeof writers[0]; i++)
+        writers[i] = writer_of(i * UINT64_C(0x100000007));
+    for (size_t count = 0; count <= STATISTICS_WRITERS_MOST + 3; count++) {
+        statistics_page_publish_writers(page, writers, count, count);
+        CHECK(statistics_page_read(fd, &view));
+        CHECK_EQ(view.writers_total, count);
+        CHECK_EQ(view.writer_count, count < STATISTICS_WRITERS_MOST ? count : STATISTICS_WRITERS_MOST);
+        for (size_t i = 0; i < view.writer_count; i++) {
+            const mr_reader_writer *seen = &view.writers[i], *put = &writers[i];
+            CHECK_EQ(seen->sender.writer, put->sender.writer);
+            CHECK_EQ(seen->sender.pid, put->sender.pid);
+            CHECK_EQ(seen->sender.uid, put->sender.uid);
+            CHECK_EQ(seen->sender.gid, put->sender.gid);
+            CHECK_EQ(seen->lane, put->lane);
+            CHECK_EQ(seen->gone, put->gone);
+            CHECK_EQ(seen->messages, put->messages);
+            CHECK_EQ(seen->bytes, put->bytes);
+            CHECK_EQ(seen->dropped, put->dropped);
+            CHECK_EQ(seen->waiting, put->waiting);
+            CHECK_EQ(seen->waiting_peak, put->waiting_peak);
+            CHECK_EQ(seen->waits, put->waits);
+            CHECK_EQ(seen->doorbells, put->doorbells);
+            CHECK_EQ(seen->unacknowledged, put->unacknowledged);
+        }
+    }
+    statistics_page_close(page);
 }
 
 TEST(statistics_page, the_longest_name_fits)
@@ -110,7 +170,7 @@ TEST(statistics_page, an_owner_stopped_in_the_middle_can_be_read)
         CHECK(statistics_page_read(fd, &view));
         CHECK(view_is_of(&view, 10));
     }
-    CHECK_EQ(changed, 11); /* sequence, nine figures, check: all of one copy, nothing of the other */
+    CHECK_EQ(changed, 17); /* sequence, fifteen figures, check: all of one copy, nothing of the other */
 }
 
 struct shared_page {
