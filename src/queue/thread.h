@@ -55,6 +55,9 @@ uint64_t thread_self(void);
 /* Monotonic time in nanoseconds. NEVER (see below) is a deadline that does not come. */
 uint64_t clock_now(void);
 #define CLOCK_NEVER UINT64_MAX
+/* The same cheaper and behind by up to one of the system's ticks (1 to 16 ms): for telling that some time has passed, by
+ * comparison with itself only. */
+uint64_t clock_coarse(void);
 /* now + milliseconds, saturating at CLOCK_NEVER; MR_FOREVER (UINT32_MAX) gives CLOCK_NEVER. */
 uint64_t clock_deadline(uint32_t milliseconds);
 

@@ -164,6 +164,13 @@ uint64_t clock_now(void)
     return (uint64_t) now.tv_sec * NANOSECONDS + (uint64_t) now.tv_nsec;
 }
 
+uint64_t clock_coarse(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t) now.tv_sec * NANOSECONDS + (uint64_t) now.tv_nsec;
+}
+
 uint64_t clock_deadline(uint32_t milliseconds)
 {
     return milliseconds == UINT32_MAX ? CLOCK_NEVER : clock_now() + (uint64_t) milliseconds * 1000000u;

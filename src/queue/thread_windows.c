@@ -173,6 +173,11 @@ uint64_t clock_now(void)
     return ticks / per_second * NANOSECONDS + ticks % per_second * NANOSECONDS / per_second;
 }
 
+uint64_t clock_coarse(void)
+{
+    return GetTickCount64() * MILLISECOND;
+}
+
 uint64_t clock_deadline(uint32_t milliseconds)
 {
     return milliseconds == UINT32_MAX ? CLOCK_NEVER : clock_now() + (uint64_t) milliseconds * MILLISECOND;
