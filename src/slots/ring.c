@@ -64,10 +64,7 @@ uint64_t ring_want_room(const struct ring_writer *w, size_t length)
 {
     uint64_t size = ring_record_bytes(length);
     uint64_t rest = w->capacity - (w->tail & (w->capacity - 1));
-    uint64_t needed = size > rest ? size + rest : size;
-    if (needed < w->capacity / 2)
-        needed = w->capacity / 2;
-    return w->tail + needed - w->capacity;
+    return w->tail + (size > rest ? size + rest : size) - w->capacity;
 }
 
 void ring_want(struct ring_writer *w, uint64_t position)
@@ -87,8 +84,10 @@ void ring_reader_init(struct ring_reader *r, void *memory, const struct ring_geo
 
 bool ring_reload(struct ring_reader *r)
 {
-    uint64_t tail = atomic_load_explicit(&r->control->tail, memory_order_acquire);           /* R1 */
-    if (tail - r->head > r->capacity || tail - r->head < r->tail - r->head || tail % 8 != 0) /* I1 I3 */
+    uint64_t tail = atomic_load_explicit(&r->control->tail, memory_order_acquire); /* R1 */
+    uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
+    if (tail - head > r->capacity || tail - r->position < r->tail - r->position || /* I1 */
+        tail - r->position > r->capacity || tail % 8 != 0)                         /* I2 I3 */
         return false;
     r->tail = tail;
     return true;
@@ -123,18 +122,23 @@ enum ring_look ring_peek_other(struct ring_reader *r, uint64_t header, struct ri
     return ring_peek(r, record); /* once: offset is 0 now */
 }
 
-bool ring_release_look(struct ring_reader *r)
+bool ring_release_look(struct ring_reader *r, uint64_t position)
 {
     uint64_t wanted;
+    uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
     if (r->fence) {
-        atomic_store_explicit(&r->control->head, r->head, memory_order_seq_cst); /* N2 */
+        atomic_store_explicit(&r->control->head, head, memory_order_seq_cst); /* N2 */
         wanted = atomic_load_explicit(&r->control->wanted, memory_order_seq_cst);
     } else {
         atomic_signal_fence(memory_order_seq_cst); /* B: the compiler's; ring_release has stored head */
-        wanted = atomic_load_explicit(&r->control->wanted, memory_order_relaxed); /* N2 */
+        wanted = atomic_load_explicit(&r->control->wanted, memory_order_acquire); /* N2 */
     }
-    if (wanted == r->told || r->head - wanted > UINT64_MAX / 2)
+    if (wanted == r->told || head - wanted > UINT64_MAX / 2)
         return false;
+    /* All that it had committed when it asked. A tail that breaks the rules deceives the one who waits, and nobody else. */
+    uint64_t tail = atomic_load_explicit(&r->control->tail, memory_order_relaxed);
+    if (tail - head > r->capacity / 2 && position != tail)
+        return false; /* there is more to deliver before the writer is needed: wake it once for half of the ring */
     r->told = wanted;
     return true;
 }
@@ -147,7 +151,7 @@ void ring_arm(struct ring_reader *r)
 
 bool ring_arm_look(struct ring_reader *r)
 {
-    return atomic_load_explicit(&r->control->tail, memory_order_seq_cst) == r->tail; /* S1 */
+    return atomic_load_explicit(&r->control->tail, memory_order_seq_cst) == r->position; /* S1 */
 }
 
 /* ---- for tests ---- */
@@ -160,6 +164,7 @@ bool ring_writer_valid(const struct ring_writer *w)
 
 bool ring_reader_valid(const struct ring_reader *r)
 {
-    return r->tail - r->head <= r->capacity && r->position - r->head <= r->tail - r->head && r->position % 8 == 0 &&
-           atomic_load_explicit(&r->control->head, memory_order_relaxed) == r->head;
+    uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
+    return r->tail - head <= r->capacity && r->position - head <= r->tail - head && r->position % 8 == 0 &&
+           atomic_load_explicit(&r->control->head, memory_order_relaxed) == head;
 }

@@ -52,11 +52,13 @@
 /* Each side's words in cache lines of their own, two of them, because processors fetch pairs. */
 struct ring_control {
     _Alignas(128) _Atomic uint64_t tail;   /* the writer's: end of what is committed */
-    _Atomic uint64_t wanted;               /* the writer's: where head is waited for; 0: nowhere */
     _Alignas(128) _Atomic uint64_t asleep; /* the reader's: number of this sleep; 0: never slept */
     _Alignas(128) _Atomic uint64_t head;   /* the reader's: everything before it is acknowledged */
     _Atomic uint64_t handed;               /* the reader's: everything from here on has been seen by no callback */
-    _Alignas(128) uint64_t unused[16];
+    _Alignas(
+        128) _Atomic uint64_t wanted; /* the writer's: where head is waited for; 0: nowhere. Apart from tail, because
+                                            * the reader looks at it whenever it moves head */
+    uint64_t unused[15];
 };
 _Static_assert(sizeof(struct ring_control) == RING_CONTROL_STRIDE, "the memory's layout");
 _Static_assert(RING_LEVELS_MAX *RING_CONTROL_STRIDE <= RING_CONTROL_BYTES, "one page of controls");
@@ -154,7 +156,8 @@ static inline bool ring_commit(struct ring_writer *w, enum ring_kind kind, size_
     return true;
 }
 
-/* How far head has to come until a record of `length` bytes fits, and half of the ring is free: fewer wake-ups. */
+/* How far head has to come until a record of `length` bytes fits, and no further: who takes its messages and acknowledges
+ * them only when more have come may never free half of the ring. */
 uint64_t ring_want_room(const struct ring_writer *w, size_t length);
 
 /* N1: asks to be told when head has reached `position`. The caller passes its barrier (B), then calls ring_refresh and
@@ -175,10 +178,12 @@ struct ring_reader {
     uint64_t capacity;
     uint64_t position; /* of the next record */
     uint64_t tail;     /* as last seen, and found valid */
-    uint64_t head;     /* as published */
-    uint64_t epoch;    /* of the last sleep */
-    uint64_t told;     /* the last `wanted` that was answered */
-    bool fence;        /* B: no barrier can be made for the writer to pass */
+    _Atomic uint64_t
+        head;       /* as published. Whoever releases may be another thread than the one that peeks: a tail that was
+                            * loaded (R1) was committed after the head that made room for it, so this is no older */
+    uint64_t epoch; /* of the last sleep */
+    uint64_t told;  /* the last `wanted` that was answered */
+    bool fence;     /* B: no barrier can be made for the writer to pass */
 };
 
 struct ring_record {
@@ -247,13 +252,15 @@ static inline void ring_advance(struct ring_reader *r, uint64_t end)
 /* Everything before `head` is acknowledged: its room is the writer's. Never behind what was released before. */
 static inline void ring_release(struct ring_reader *r, uint64_t head)
 {
-    r->head = head;
+    atomic_store_explicit(&r->head, head, memory_order_relaxed);
     atomic_store_explicit(&r->control->head, head, memory_order_release); /* H1 */
 }
 
-/* N2: after releases, and before the reader turns to something else: is the writer to be told that head has come where
- * it waits for it? At most once for a wait. */
-bool ring_release_look(struct ring_reader *r);
+/* N2: after releases, before the reader turns to something else, and whenever the ring is found empty (the last delivery
+ * may be what was missing): is the writer to be told that head has come where it waits for it? At most once for a wait;
+ * with half of the ring free, for fewer wake-ups, or with nothing left to deliver. `position` is the reader's own, given
+ * here because whoever releases may be another thread; ring_release and this one are called by one thread at a time. */
+bool ring_release_look(struct ring_reader *r, uint64_t position);
 
 /* S1: the ring was found empty, and is going to sleep. Then the caller passes its barrier (B), once for as many rings as
  * it likes, … */
