@@ -1,0 +1,188 @@
+/* counts.c: the program mailroom-counts, which scripts/perf-counts runs under callgrind: how many instructions a message costs
+ * on the hot paths. Counts can be repeated where times cannot.
+ *
+ * Path    hold the reader ► write a batch, counted ► let the reader go ► it takes and delivers the batch, counted ► again
+ *         without a port: write a batch ► read it by calls, counted ► again
+ * Owners  Collecting is a thread's own state: each thread turns it on and off for itself (CALLGRIND_TOGGLE_COLLECT), so that
+ *         what the other one does meanwhile is not in the figure. It is off at the start (--collect-atstart=no).
+ * I1      The reader's only worker is inside the callback of the gate, a message of one byte, while a batch is written; it
+ *         finds all of the batch when it leaves. So both sides do the same work in every round.
+ * I2      A batch fits into what a lane holds, so no write waits.
+ *
+ * Each figure becomes a dump of callgrind's with its name, and a line "name messages" on standard output.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <valgrind/callgrind.h>
+
+#include <mailroom/mailroom.h>
+
+#include "queue/thread.h"
+
+#define BATCH  64u
+#define ROUNDS 40u
+
+static void must(int status, const char *what)
+{
+    if (status == MR_OK)
+        return;
+    (void) fprintf(stderr, "mailroom-counts: %s: %s: %s\n", what, mr_status_text(status), mr_last_error_text());
+    exit(1);
+}
+
+/* Under the lock. */
+struct round {
+    mutex lock;
+    condition changed;
+    bool held;     /* the worker is inside the gate's callback */
+    bool open;     /* it may leave */
+    bool complete; /* the batch has been delivered */
+    bool counting;
+    unsigned delivered; /* the worker's alone, from the gate on */
+};
+
+static void gate_pass(struct round *round)
+{
+    mutex_lock(&round->lock);
+    round->held = true;
+    condition_broadcast(&round->changed);
+    while (!round->open)
+        condition_wait(&round->changed, &round->lock);
+    round->held = false;
+    round->open = false;
+    round->delivered = 0;
+    bool counting = round->counting;
+    mutex_unlock(&round->lock);
+    if (counting)
+        CALLGRIND_TOGGLE_COLLECT;
+}
+
+static void on_message(mr_reader *reader, const mr_message *message, void *context)
+{
+    struct round *round = context;
+    (void) reader;
+    if (message->length == 1) {
+        gate_pass(round);
+        return;
+    }
+    if (++round->delivered < BATCH)
+        return;
+    if (round->counting)
+        CALLGRIND_TOGGLE_COLLECT;
+    mutex_lock(&round->lock);
+    round->complete = true;
+    condition_broadcast(&round->changed);
+    mutex_unlock(&round->lock);
+}
+
+static void batch_write(mr_writer *writer, const char *message, size_t size)
+{
+    for (unsigned i = 0; i < BATCH; i++)
+        must(mr_writer_write(writer, message, size, MR_NORMAL), "mr_writer_write");
+}
+
+enum counted { COUNT_WRITE, COUNT_DISPATCH };
+
+static void round_run(struct round *round, mr_writer *writer, const char *message, size_t size, enum counted counted,
+                      bool warm)
+{
+    must(mr_writer_write(writer, "g", 1, MR_NORMAL), "the gate");
+    mutex_lock(&round->lock);
+    while (!round->held)
+        condition_wait(&round->changed, &round->lock);
+    round->complete = false;
+    round->counting = counted == COUNT_DISPATCH && !warm;
+    mutex_unlock(&round->lock);
+    if (counted == COUNT_WRITE && !warm)
+        CALLGRIND_TOGGLE_COLLECT;
+    batch_write(writer, message, size);
+    if (counted == COUNT_WRITE && !warm)
+        CALLGRIND_TOGGLE_COLLECT;
+    mutex_lock(&round->lock);
+    round->open = true;
+    condition_broadcast(&round->changed);
+    while (!round->complete)
+        condition_wait(&round->changed, &round->lock);
+    mutex_unlock(&round->lock);
+}
+
+static void name_say(const char *path, size_t size, char *name, size_t room)
+{
+    (void) snprintf(name, room, "%s-%zu", path, size);
+    (void) printf("%s %u\n", name, BATCH * ROUNDS);
+}
+
+static void callback_count(const char *slot, const char *message, size_t size, enum counted counted)
+{
+    struct round round = {.held = false};
+    mutex_init(&round.lock);
+    condition_init(&round.changed);
+    mr_port *port;
+    mr_port_options one = MR_PORT_OPTIONS_INIT;
+    one.concurrency = 1;
+    one.workers_max = 1;
+    must(mr_port_open(&port, &one), "mr_port_open");
+    mr_reader *reader;
+    mr_reader_options options = MR_READER_OPTIONS_INIT;
+    options.port = port;
+    options.on_message = on_message;
+    options.context = &round;
+    must(mr_reader_open(&reader, slot, &options), "mr_reader_open");
+    mr_writer *writer;
+    must(mr_writer_open(&writer, slot, NULL), "mr_writer_open");
+    round_run(&round, writer, message, size, counted, true);
+    for (unsigned i = 0; i < ROUNDS; i++)
+        round_run(&round, writer, message, size, counted, false);
+    must(mr_writer_close(writer, NULL), "mr_writer_close");
+    must(mr_reader_close(reader, NULL), "mr_reader_close");
+    must(mr_port_close(port), "mr_port_close");
+    condition_destroy(&round.changed);
+    mutex_destroy(&round.lock);
+}
+
+static void read_count(const char *slot, const char *message, size_t size)
+{
+    char *buffer = malloc(size + 2);
+    if (buffer == NULL)
+        must(MR_E_MEMORY, "a buffer");
+    mr_reader *reader;
+    must(mr_reader_open(&reader, slot, NULL), "mr_reader_open");
+    mr_writer *writer;
+    must(mr_writer_open(&writer, slot, NULL), "mr_writer_open");
+    for (unsigned i = 0; i <= ROUNDS; i++) {
+        size_t length;
+        batch_write(writer, message, size);
+        if (i > 0)
+            CALLGRIND_TOGGLE_COLLECT;
+        for (unsigned k = 0; k < BATCH; k++)
+            must(mr_reader_read(reader, buffer, size + 2, &length, MR_FOREVER), "mr_reader_read");
+        if (i > 0)
+            CALLGRIND_TOGGLE_COLLECT;
+    }
+    must(mr_writer_close(writer, NULL), "mr_writer_close");
+    must(mr_reader_close(reader, NULL), "mr_reader_close");
+    free(buffer);
+}
+
+int main(void)
+{
+    static const size_t sizes[] = {64, 1024};
+    static char message[1024];
+    char slot[64];
+    char name[32];
+    memset(message, 'm', sizeof message);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        (void) snprintf(slot, sizeof slot, "counts-%u-%zu", process_id(), sizes[i]);
+        name_say("write", sizes[i], name, sizeof name);
+        callback_count(slot, message, sizes[i], COUNT_WRITE);
+        CALLGRIND_DUMP_STATS_AT(name);
+        name_say("dispatch", sizes[i], name, sizeof name);
+        callback_count(slot, message, sizes[i], COUNT_DISPATCH);
+        CALLGRIND_DUMP_STATS_AT(name);
+        name_say("read", sizes[i], name, sizeof name);
+        read_count(slot, message, sizes[i]);
+        CALLGRIND_DUMP_STATS_AT(name);
+    }
+    return 0;
+}

@@ -1,0 +1,11 @@
+# mailroom-counts, for scripts/perf-counts. It takes valgrind's header, and no other part of it.
+find_path(BENCH_VALGRIND_INCLUDE valgrind/callgrind.h)
+mark_as_advanced(BENCH_VALGRIND_INCLUDE)
+if(BENCH_VALGRIND_INCLUDE)
+    add_executable(mailroom_counts counts.c)
+    set_target_properties(mailroom_counts PROPERTIES OUTPUT_NAME mailroom-counts)
+    target_include_directories(mailroom_counts SYSTEM PRIVATE "${BENCH_VALGRIND_INCLUDE}")
+    target_link_libraries(mailroom_counts PRIVATE mailroom_internal)
+else()
+    message(STATUS "mailroom-counts is not built: valgrind/callgrind.h is not here (Debian: valgrind)")
+endif()
