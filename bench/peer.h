@@ -25,16 +25,19 @@
 
 /* What a run tells both ends. The same in all processes of a run. */
 struct peer_options {
-    char name[64];                  /* unique per run: [a-z0-9-], the base of slot, queue and socket names */
-    char directory[PEER_TEXT_ROOM]; /* of the run's own, there before reader_open, removed with all its files afterwards */
-    char address[PEER_TEXT_ROOM];   /* what service_start said; "" where the peer has no service */
-    size_t size;                    /* of the largest message, bytes */
-    unsigned slots;                 /* 1 to peer.slots_max */
-    unsigned connections;           /* how many writers will be opened, over all slots */
-    unsigned levels;                /* priorities go from 0 to levels - 1; a peer that has none ignores them */
-    unsigned workers;               /* of the reader's port; 0: the peer's default */
-    unsigned depth;                 /* queue depth of the reader in messages, where the peer has one; 0: its default */
-    bool prompt;                    /* latency is measured: a message is not to wait for company in a batch of the peer's */
+    char name[64]; /* unique per run: [a-z0-9-], the base of slot, queue and socket names */
+    char directory
+        [PEER_TEXT_ROOM]; /* of the run's own, there before reader_open, removed with all its files afterwards */
+    char address[PEER_TEXT_ROOM]; /* what service_start said; "" where the peer has no service */
+    char target[PEER_TEXT_ROOM];  /* "", or slots that another program hosts: Mailroom's lanes only */
+    size_t size;                  /* of the largest message, bytes */
+    unsigned slots;               /* 1 to peer.slots_max */
+    unsigned connections;         /* how many writers will be opened, over all slots */
+    unsigned levels;              /* priorities go from 0 to levels - 1; a peer that has none ignores them */
+    unsigned workers;             /* of the reader's port; 0: the peer's default */
+    unsigned depth;               /* queue depth of the reader in messages, where the peer has one; 0: its default */
+    unsigned ring_bytes;          /* of Mailroom's rings; 0: the default */
+    bool prompt; /* latency is measured: a message is not to wait for company in a batch of the peer's */
 };
 
 /* Takes one message that the peer has received from `slot`. `data` holds during the call only. Messages of one slot are
@@ -42,8 +45,9 @@ struct peer_options {
 typedef void (*peer_sink)(void *context, unsigned slot, const void *data, size_t length);
 
 struct peer {
-    const char *name;    /* "zeromq", as in the JSON */
-    const char *summary; /* what exactly is measured, one line for --help and the table's foot: library version, socket types */
+    const char *name; /* "zeromq", as in the JSON */
+    const char *
+        summary; /* what exactly is measured, one line for --help and the table's foot: library version, socket types */
     const char *missing; /* NULL: usable; else what was not found at configure time, and the package that brings it */
     size_t size_max;     /* largest message in bytes, 0: any */
     unsigned slots_max;  /* how many slots one reader can host, 0: any */

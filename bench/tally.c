@@ -1,0 +1,243 @@
+/* tally.c: see tally.h for path, owners and invariants. */
+#include "tally.h"
+
+#include <limits.h>
+#include <string.h>
+
+#include "queue/memory.h"
+#include "queue/thread.h"
+
+/* Taking the time costs as much as taking a small message: without send times it is done for one in so many. */
+#define SAMPLE_EVERY 64u
+/* Up to so many histograms are fine ones: 1 % of a value; above that 3 %, for the memory's sake. */
+#define FINE_MAX    32u
+#define BITS_FINE   7u
+#define BITS_COARSE 5u
+
+static unsigned latency_bits(const struct plan *plan)
+{
+    return plan->peer.slots * plan->peer.levels <= FINE_MAX ? BITS_FINE : BITS_COARSE;
+}
+
+static bool latencies_open(struct tally *tally)
+{
+    for (unsigned s = 0; s < tally->plan->peer.slots; s++) {
+        struct tally_slot *slot = &tally->slots[s];
+        slot->latencies = memory_calloc(tally->levels, sizeof(*slot->latencies));
+        if (slot->latencies == NULL) {
+            return false;
+        }
+        for (unsigned l = 0; l < tally->levels; l++) {
+            if (!histogram_open(&slot->latencies[l], latency_bits(tally->plan))) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+bool tally_open(struct tally *tally, const struct plan *plan)
+{
+    size_t streams = (size_t) plan_connections(plan) * plan->peer.levels;
+    *tally = (struct tally){.plan = plan, .connections = plan_connections(plan), .levels = plan->peer.levels};
+    tally->streams = memory_aligned(_Alignof(struct tally_stream), streams * sizeof(*tally->streams));
+    tally->slots = memory_aligned(_Alignof(struct tally_slot), plan->peer.slots * sizeof(*tally->slots));
+    if (tally->streams != NULL) {
+        memset(tally->streams, 0, streams * sizeof(*tally->streams));
+    }
+    for (unsigned s = 0; tally->slots != NULL && s < plan->peer.slots; s++) {
+        memset(&tally->slots[s], 0, sizeof(tally->slots[s]));
+        atomic_init(&tally->slots[s].received, 0);
+    }
+    if (tally->streams == NULL || tally->slots == NULL || (plan_stamped(plan) && !latencies_open(tally))) {
+        tally_close(tally);
+        return false;
+    }
+    return true;
+}
+
+void tally_close(struct tally *tally)
+{
+    size_t streams = tally->streams == NULL ? 0 : (size_t) tally->connections * tally->levels;
+    for (size_t i = 0; i < streams; i++) {
+        memory_free(tally->streams[i].gaps);
+    }
+    for (unsigned s = 0; tally->slots != NULL && s < tally->plan->peer.slots; s++) {
+        for (unsigned l = 0; tally->slots[s].latencies != NULL && l < tally->levels; l++) {
+            histogram_close(&tally->slots[s].latencies[l]);
+        }
+        memory_free(tally->slots[s].latencies);
+    }
+    memory_aligned_free(tally->streams);
+    memory_aligned_free(tally->slots);
+    *tally = (struct tally){0};
+}
+
+static void gap_add(struct tally_stream *stream, uint64_t first, uint64_t end)
+{
+    stream->missing += end - first;
+    if (stream->gap_count == stream->gap_room && stream->gap_room < TALLY_GAPS_MAX) {
+        uint32_t room = stream->gap_room == 0 ? 16 : stream->gap_room * 2;
+        struct tally_gap *gaps = memory_realloc(stream->gaps, room * sizeof(*gaps));
+        if (gaps != NULL) {
+            stream->gaps = gaps;
+            stream->gap_room = room;
+        }
+    }
+    if (stream->gap_count == stream->gap_room) {
+        if (stream->gap_room == 0) {
+            return; /* no memory at all: given up, and lost */
+        }
+        stream->gap_count--; /* the oldest is given up */
+        memmove(&stream->gaps[0], &stream->gaps[1], stream->gap_count * sizeof(stream->gaps[0]));
+    }
+    stream->gaps[stream->gap_count++] = (struct tally_gap){first, end};
+}
+
+/* Takes `number` out of the gap it stands in. False where it stands in none. */
+static bool gap_fill(struct tally_stream *stream, uint64_t number)
+{
+    for (uint32_t i = 0; i < stream->gap_count; i++) {
+        struct tally_gap *gap = &stream->gaps[i];
+        if (number < gap->first || number >= gap->end) {
+            continue;
+        }
+        uint64_t end = gap->end;
+        stream->missing--;
+        if (number == gap->first) {
+            gap->first++;
+        } else {
+            gap->end = number;
+            if (number + 1 < end) {
+                stream->missing -= end - number - 1; /* gap_add counts them again */
+                gap_add(stream, number + 1, end);
+            }
+            return true;
+        }
+        if (gap->first == gap->end) {
+            stream->gap_count--;
+            memmove(gap, gap + 1, (stream->gap_count - i) * sizeof(*gap));
+        }
+        return true;
+    }
+    return false;
+}
+
+static void stream_take(struct tally_stream *stream, uint64_t number)
+{
+    if (number == stream->next) {
+        stream->next++;
+    } else if (number > stream->next) {
+        gap_add(stream, stream->next, number);
+        stream->next = number + 1;
+    } else if (gap_fill(stream, number)) {
+        stream->reordered++;
+    } else {
+        stream->repeated++;
+    }
+}
+
+static void slot_time(struct tally_slot *slot, const struct message_note *note)
+{
+    uint64_t now = clock_now();
+    slot->last = now;
+    slot->sampled++;
+    if (slot->latencies != NULL && note->time != 0) {
+        histogram_record(&slot->latencies[note->level], now > note->time ? now - note->time : 0);
+    }
+}
+
+void tally_take(struct tally *tally, unsigned slot, const void *data, size_t length)
+{
+    struct tally_slot *place = &tally->slots[slot];
+    struct message_note note = {0};
+    uint64_t received = atomic_load_explicit(&place->received, memory_order_relaxed) + 1;
+    atomic_store_explicit(&place->received, received, memory_order_relaxed);
+    place->bytes += length;
+    if (length >= MESSAGE_SHORT) {
+        if (!message_read(data, length, slot, tally->plan->check, &note) || note.connection >= tally->connections ||
+            note.level >= tally->levels || plan_slot(tally->plan, note.connection) != slot) {
+            place->garbled++;
+            return;
+        }
+        struct tally_stream *stream = &tally->streams[note.connection * tally->levels + note.level];
+        if (length < MESSAGE_FULL) {
+            /* 32 bits of the number came: the nearest number that ends in them is meant. */
+            note.number =
+                stream->next + (uint64_t) (int64_t) (int32_t) ((uint32_t) note.number - (uint32_t) stream->next);
+        }
+        stream_take(stream, note.number);
+    }
+    if (note.time != 0 || received % SAMPLE_EVERY == 0) {
+        slot_time(place, &note);
+    }
+}
+
+uint64_t tally_received(const struct tally *tally)
+{
+    uint64_t received = 0;
+    for (unsigned s = 0; s < tally->plan->peer.slots; s++) {
+        received += atomic_load_explicit(&tally->slots[s].received, memory_order_relaxed);
+    }
+    return received;
+}
+
+uint64_t tally_last(const struct tally *tally)
+{
+    uint64_t last = 0;
+    uint64_t sampled = 0;
+    for (unsigned s = 0; s < tally->plan->peer.slots; s++) {
+        sampled += tally->slots[s].sampled;
+        last = tally->slots[s].last > last ? tally->slots[s].last : last;
+    }
+    return sampled >= 16 ? last : 0;
+}
+
+struct tally_counts tally_result(const struct tally *tally, const uint64_t *sent)
+{
+    struct tally_counts counts = {.received = tally_received(tally)};
+    uint64_t missing = 0;
+    size_t streams = (size_t) tally->connections * tally->levels;
+    for (unsigned s = 0; s < tally->plan->peer.slots; s++) {
+        counts.bytes += tally->slots[s].bytes;
+        counts.garbled += tally->slots[s].garbled;
+    }
+    for (size_t i = 0; i < streams; i++) {
+        const struct tally_stream *stream = &tally->streams[i];
+        counts.sent += sent[i];
+        counts.repeated += stream->repeated;
+        counts.reordered += stream->reordered;
+        missing += stream->missing;
+        if (sent[i] >= stream->next) {
+            missing += sent[i] - stream->next;
+        } else {
+            counts.garbled += stream->next - sent[i]; /* numbers that nobody has sent */
+        }
+    }
+    if (plan_smallest(tally->plan) < MESSAGE_SHORT) {
+        counts.repeated = counts.received > counts.sent ? counts.received - counts.sent : 0;
+        missing = counts.sent > counts.received ? counts.sent - counts.received : 0;
+    }
+    counts.lost = missing > counts.garbled ? missing - counts.garbled : 0;
+    return counts;
+}
+
+bool tally_latencies(const struct tally *tally, unsigned level, struct histogram *sum)
+{
+    if (!plan_stamped(tally->plan) || !histogram_open(sum, latency_bits(tally->plan))) {
+        return false;
+    }
+    for (unsigned s = 0; s < tally->plan->peer.slots; s++) {
+        for (unsigned l = 0; l < tally->levels; l++) {
+            if (level == UINT_MAX || level == l) {
+                histogram_merge(sum, &tally->slots[s].latencies[l]);
+            }
+        }
+    }
+    return true;
+}
+
+bool tally_damaged(const struct tally_counts *counts)
+{
+    return counts->lost != 0 || counts->repeated != 0 || counts->reordered != 0 || counts->garbled != 0;
+}
