@@ -29,8 +29,9 @@ macro(bench_peer name header library package symbol)
 endmacro()
 
 bench_peer(zeromq zmq.h zmq libzmq3-dev ZEROMQ)
-bench_peer(nng nng/nng.h nng libnng-dev NNG)
+# libnng has nanomsg's functions as well, over nng: the one that is linked first provides them (test_peers.c looks which).
 bench_peer(nanomsg nanomsg/nn.h nanomsg libnanomsg-dev NANOMSG)
+bench_peer(nng nng/nng.h nng libnng-dev NNG)
 bench_peer(nats nats/nats.h nats libnats-dev NATS)
 bench_peer(jetstream nats/nats.h nats libnats-dev NATS)
 if(BENCH_NATS_INCLUDE AND BENCH_NATS_LIBRARY)

@@ -1,5 +1,6 @@
 /* test_peers.c: every peer that the bench compares with delivers each message whole, once, and in order per writer, to the slot
  * that it was sent to, with a queue far shallower than what is sent. One text for all of them. */
+#include <dlfcn.h>
 #include <glob.h>
 #include <poll.h>
 #include <signal.h>
@@ -264,6 +265,21 @@ PEER_TEST(pipe)
 PEER_TEST(seed)
 PEER_TEST(seqpacket)
 PEER_TEST(zeromq)
+
+/* libnng brings functions of nanomsg's names: measured must be nanomsg's own. */
+TEST(bench_peers, nanomsg_is_nanomsg)
+{
+    if (peer_nanomsg.missing != NULL)
+        TEST_SKIP(peer_nanomsg.missing);
+    static const char *const names[] = {"nn_socket", "nn_bind", "nn_connect", "nn_send", "nn_recv"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        Dl_info where;
+        void *function = dlsym(RTLD_DEFAULT, names[i]);
+        CHECK(function != NULL);
+        CHECK(dladdr(function, &where) != 0);
+        CHECK_MSG(strstr(where.dli_fname, "libnanomsg") != NULL, "%s is in %s", names[i], where.dli_fname);
+    }
+}
 
 /* The deque's order: what is important goes first, but nothing overtakes within its level. The reader is held by not being run
  * until all has been queued, so the slot holds at most what its socket takes, and the rest is sorted. */
