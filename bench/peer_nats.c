@@ -21,7 +21,7 @@
 
 #define WINDOW_BYTES    ((size_t) 32 * 1024 * 1024)
 #define WINDOW_LEAST    2u
-#define WINDOW_MOST     65536u
+#define WINDOW_MOST     16384u
 #define CREDIT_REQUESTS 2u
 #define CREDIT_MS       60000
 
