@@ -116,16 +116,25 @@ static void queue_push(port *p, operation *o)
     else
         p->first = o;
     p->last = o;
+    atomic_store_explicit(&p->quiet, false, memory_order_relaxed);
 }
 
 static operation *queue_pop(port *p)
 {
     operation *o = p->first;
     p->first = state_of(o)->next;
-    if (p->first == NULL)
+    if (p->first == NULL) {
         p->last = NULL;
+        atomic_store_explicit(&p->quiet, true, memory_order_relaxed);
+    }
     p->taken++;
     return o;
+}
+
+/* A hint: nothing is ordered by it. */
+bool port_quiet(const port *p)
+{
+    return atomic_load_explicit(&p->quiet, memory_order_relaxed);
 }
 
 bool packet_queue(port *p, operation *o)
@@ -399,6 +408,7 @@ int port_open(port **out, const struct port_options *options)
     p->id = atomic_fetch_add_explicit(&ids, 1, memory_order_relaxed) + 1;
     p->concurrency = options != NULL && options->concurrency != 0 ? options->concurrency : processors();
     p->timer_at = p->relief_at = CLOCK_NEVER;
+    atomic_init(&p->quiet, true);
 
     p->epoll = epoll_create1(EPOLL_CLOEXEC);
     p->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -68,6 +68,7 @@ struct port {
 
     mutex lock; /* guards what follows, to the next blank line; may be taken with an endpoint's lock held */
     operation *first, *last; /* the queue of packets */
+    atomic_bool quiet;       /* the queue is empty: written under `lock`, read by any (port_quiet) */
     uint64_t taken;          /* packets that have left the queue */
     uint32_t waiters;        /* threads in epoll's wait, or on their way into it */
     bool ringing;            /* the bell was written, and no thread has seen it yet */

@@ -91,6 +91,13 @@ int port_post(port *p, operation *o)
     return MR_OK;
 }
 
+/* The queue is the system's, which does not tell. */
+bool port_quiet(const port *p)
+{
+    (void) p;
+    return false;
+}
+
 /* Deadlines */
 
 static void CALLBACK timer_run(PTP_CALLBACK_INSTANCE instance, void *context, PTP_TIMER timer)

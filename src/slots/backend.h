@@ -188,8 +188,9 @@ void slot_publish(slot *s, const struct slot_figures *figures);
 void slot_publish_writers(slot *s);
 
 /* Ends the name and every connection, and frees the slot. What has arrived and was not taken is counted, not
- * delivered: *lost messages, of those that nobody has any more (a living writer still has what its ring holds). No on_ready is outstanding, nobody is in any other function. `in_child`: this is a forked
- * child; only its copies of descriptors and mappings go, the parent's slot is not touched, *lost is 0. */
+ * delivered: *lost messages, of those that nobody has any more (a living writer still has what its ring holds). No
+ * on_ready is outstanding, nobody is in any other function. `in_child`: this is a forked child; only its copies of
+ * descriptors and mappings go, the parent's slot is not touched, *lost is 0. */
 void slot_close(slot *s, bool in_child, uint64_t *lost);
 
 /* ---- the writing end ---- */

@@ -20,7 +20,8 @@
  *         can have it. A writer that comes between the two finds no companion and takes the plain name.
  * I5      After 64 messages in a row from companions one is taken from below, the lanes there in turn.
  * I6      With an old name ending (`retiring`) nothing is taken of the new one: what was sent to the old name comes first.
- * I7      Without a port: every completion that is looked at is followed by a read that resets `arrived` or by a look at all
+ * I7      When the budget is used up companions alone are served, as far as its share for urgent messages goes.
+ * I8      Without a port: every completion that is looked at is followed by a read that resets `arrived` or by a look at all
  *         lanes, so at the end of slot_take the event is set only if something has completed since.
  * Locks   The pool is not called with the lock held: it may call back into a reader, which calls slot_signal.
  */
@@ -151,16 +152,16 @@ static bool lane_usable(const struct lane *lane)
     return lane->state != LANE_PENDING;
 }
 
-/* The lane to serve next; NULL: all of them wait. With the lock held. */
-static struct lane *lane_pick(slot *s)
+/* The lane of `from` or a higher level to serve next; NULL: all of them wait. With the lock held. */
+static struct lane *lane_pick(slot *s, unsigned from)
 {
     struct lane *picked = NULL;
-    for (unsigned level = 0; level < s->levels; level++) {
+    for (unsigned level = from; level < s->levels; level++) {
         lane_poll(s->lane[level]);
         if (lane_usable(s->lane[level]))
             picked = s->lane[level]; /* the highest */
     }
-    for (unsigned i = 0; i < s->levels && s->streak >= STREAK_MAX; i++) { /* I5 */
+    for (unsigned i = 0; i < s->levels && s->streak >= STREAK_MAX && from == 0; i++) { /* I5 */
         unsigned level = (s->next_lower + i) % s->levels;
         if (lane_usable(s->lane[level])) {
             s->next_lower = (level + 1) % s->levels;
@@ -170,15 +171,26 @@ static struct lane *lane_pick(slot *s)
     return picked;
 }
 
-static void budget_spend(struct slot_budget *budget, size_t bytes)
-{
-    budget->messages--;
-    budget->bytes = bytes < budget->bytes ? budget->bytes - bytes : 0;
-}
-
+/* For messages of every level. */
 static bool budget_spent(const struct slot_budget *budget)
 {
-    return budget->messages == 0 || budget->bytes == 0;
+    return budget->messages == 0 || budget->bytes == 0 || budget->stop;
+}
+
+/* For urgent ones too (I7). */
+static bool budget_over(const struct slot_budget *budget)
+{
+    return budget->stop || (budget_spent(budget) && budget->urgent == 0);
+}
+
+static void budget_spend(struct slot_budget *budget, size_t bytes)
+{
+    if (budget_spent(budget)) {
+        budget->urgent -= budget->urgent > 0;
+        return;
+    }
+    budget->messages--;
+    budget->bytes = bytes < budget->bytes ? budget->bytes - bytes : 0;
 }
 
 static void slot_deliver(slot *s, struct buffer *message, struct slot_budget *budget)
@@ -233,15 +245,17 @@ static enum lane_result lane_serve(slot *s, struct lane *lane, struct pool_cache
 static enum slot_taken lanes_serve(slot *s, struct pool_cache *cache, struct slot_budget *budget, size_t *wanted)
 {
     kept_deliver(s, budget);
-    while (!budget_spent(budget)) {
+    while (!budget_over(budget)) {
+        bool spent = budget_spent(budget);
         mutex_lock(&s->lock);
-        struct lane *lane = s->retiring > 0 ? NULL : lane_pick(s); /* I6 */
         bool kept = s->kept_first != NULL;
+        bool old = s->retiring > 0 || (kept && spent); /* I6 */
+        struct lane *lane = old ? NULL : lane_pick(s, spent);
         mutex_unlock(&s->lock);
-        if (kept)
+        if (kept && !spent)
             kept_deliver(s, budget); /* an old name has ended just now */
         else if (lane == NULL)
-            return SLOT_EMPTY;
+            return spent ? SLOT_MORE : SLOT_EMPTY;
         else if (lane_serve(s, lane, cache, budget, wanted) == LANE_STARVED)
             return SLOT_STARVED;
     }
@@ -552,13 +566,20 @@ void slot_close(slot *s, bool in_child, uint64_t *lost)
     slot_free(s);
 }
 
-/* ---- acknowledgement: this lane has none ---- */
-
+/* A companion that is IDLE has perhaps something: a read will tell, and is under way from then on. */
 bool slot_urgent(slot *s)
 {
-    (void) s;
-    return false;
+    bool urgent = false;
+    mutex_lock(&s->lock);
+    for (unsigned level = 1; level < s->levels && s->retiring == 0 && s->kept_first == NULL; level++) { /* I6 */
+        lane_poll(s->lane[level]);
+        urgent = urgent || lane_usable(s->lane[level]);
+    }
+    mutex_unlock(&s->lock);
+    return urgent;
 }
+
+/* ---- this lane does not acknowledge, and knows no writers ---- */
 
 bool slot_holds(slot *s)
 {

@@ -1,16 +1,26 @@
-/* reader.c: the reader: opening, settings, what is seen of it, rename, close.
+/* reader.c: the reader: opening, settings, rename, close.
  *
- * Path    lanes > slot_take > reader_deliver (a batch) > the reader's queue > on_message (reader_turn.c) or
- *         mr_reader_read (reader_read.c)
- * Owners  `taking` is the right to be inside slot_take or slot_rename, for one thread at a time. The batch is that
- *         thread's. The queue and all flags: the lock. A message in the queue is the queue's; popped, its popper's.
+ * Path    lanes > slot_take > reader_deliver (reader_take.c) > on_message directly, or a batch > the reader's queue
+ *         > on_message (reader_turn.c), mr_reader_read or mr_reader_receive (reader_read.c)
+ * Owners  `taking` is the right to be inside slot_take or slot_rename, for one thread at a time; the batch and the counts of
+ *         direct messages are that thread's. The queue and all flags: the lock. A message in the queue is the queue's;
+ *         popped, its popper's; in a direct callback, its lane's.
  * I1      Nothing is taken unless the queue is below both bounds; the message that reaches a bound is the last. So the
- *         queue holds at most queue_messages, and queue_bytes plus one message.
+ *         queue holds at most queue_messages, and queue_bytes plus one message; and besides, of urgent messages,
+ *         URGENT_MESSAGES, and a part of queue_bytes plus one message.
  * I2      Nothing is taken while the reader is paused, stopped or closing (reader_halted).
  * I3      A reader is freed by one thread, after `closing` was set, the turn has ended, and `inside` and `taking` are
  *         clear: nobody else can be between two uses of it.
- * I4      messages == delivered + waiting: nothing leaves the queue but by being delivered, until the close.
+ * I4      messages == delivered + waiting: nothing leaves the queue but by being delivered, until the close. What does not
+ *         go through the queue counts as both at once.
  * I5      In a forked child no lock is touched and nothing changed: another thread of the parent may have been inside.
+ * I6      A callback may run inside slot_take, so `taking` may be the calling thread's own, and is then not waited for: a
+ *         rename is made in between, a close is left to the turn.
+ * I7      What waits unacknowledged when the reader is closed is its writer's again: it is not lost. Only what has no token
+ *         is.
+ * H1      `halted` is stored before mr_reader_pause, _stop and _close return (or wait), and loaded before and after each
+ *         direct callback. Relaxed will do: who sends a message after a pause has returned has made the lane pass on the
+ *         store with the message. What was there before may be in its callback already, as ever.
  */
 #include <string.h>
 
@@ -22,6 +32,9 @@
 #define QUEUE_MESSAGES_DEFAULT 1024u
 #define QUEUE_BYTES_DEFAULT    ((size_t) 4 << 20)
 #define CONNECTIONS_DEFAULT    1024u
+#define WINDOW_DEFAULT         4096u
+#define WINDOW_MOST            (1u << 20)
+#define SPIN_MOST_US           1000u
 
 void mr_reader_options_init(mr_reader_options *options)
 {
@@ -35,8 +48,7 @@ int reader_check(const mr_reader *reader)
     return status_fail_plain(MR_E_FORKED);
 }
 
-/* MR_OK, or the reason why this reader cannot be used (NULL, or a parent's). */
-static int reader_usable(const mr_reader *reader, const char *function)
+int reader_usable(const mr_reader *reader, const char *function)
 {
     if (reader == NULL)
         return status_fail(MR_E_ARGUMENT, 0, "%s needs a reader", function);
@@ -60,6 +72,11 @@ static int options_check(const mr_reader_options *options)
     if (options->max_message > SIZE_MAX / 2)
         return status_fail(MR_E_ARGUMENT, 0, "max_message is %zu bytes, at most %zu (0: %zu)", options->max_message,
                            SIZE_MAX / 2, MR_MESSAGE_MAX_DEFAULT);
+    if (options->acknowledge_window > WINDOW_MOST)
+        return status_fail(MR_E_ARGUMENT, 0, "acknowledge_window is %u messages, at most %u (0: %u)",
+                           options->acknowledge_window, WINDOW_MOST, WINDOW_DEFAULT);
+    if (options->spin_us > SPIN_MOST_US)
+        return status_fail(MR_E_ARGUMENT, 0, "spin_us is %u microseconds, at most %u", options->spin_us, SPIN_MOST_US);
     return options->port == NULL ? MR_OK : mr_port_check(options->port);
 }
 
@@ -75,6 +92,8 @@ static void options_fill(mr_reader_options *options)
         options->levels = MR_LEVELS_DEFAULT;
     if (options->connections_per_uid == 0)
         options->connections_per_uid = CONNECTIONS_DEFAULT;
+    if (options->acknowledge_window == 0)
+        options->acknowledge_window = WINDOW_DEFAULT;
 }
 
 static mr_reader *reader_new(const mr_reader_options *options, const char *display)
@@ -84,8 +103,8 @@ static mr_reader *reader_new(const mr_reader_options *options, const char *displ
         return NULL;
     struct queue_options queue = {.levels = options->levels,
                                   .policy = QUEUE_POLICY_FAIL,
-                                  .messages_max = options->queue_messages,
-                                  .bytes_max = SIZE_MAX, /* I1 is kept before the taking */
+                                  .messages_max = SIZE_MAX, /* I1 is kept before the taking */
+                                  .bytes_max = SIZE_MAX,
                                   .fairness = QUEUE_FAIRNESS_DEFAULT};
     reader->display = memory_strdup(display);
     if (reader->display == NULL || !queue_init(&reader->queue, &queue)) {
@@ -103,6 +122,7 @@ static mr_reader *reader_new(const mr_reader_options *options, const char *displ
     reader->queue_messages = options->queue_messages;
     reader->queue_bytes = options->queue_bytes;
     reader->levels = options->levels;
+    reader->by_hand = options->acknowledge_by_hand != 0;
     reader->timeout_ms = options->timeout_ms;
     reader->turn = TURN_ENDED;
     reader->posted.handler = turn_on_posted;
@@ -155,6 +175,7 @@ static int reader_open_named(mr_reader **out, const struct slot_name *name, cons
                                  .options = options,
                                  .port = reader->backend,
                                  .pool = reader->pool,
+                                 .acknowledged_later = reader->on_message == NULL || reader->by_hand,
                                  .deliver = reader_deliver,
                                  .on_ready = turn_on_ready,
                                  .context = reader};
@@ -192,208 +213,6 @@ int mr_reader_open(mr_reader **reader, const char *name, const mr_reader_options
     return status;
 }
 
-/* ---- taking ---- */
-
-enum slot_delivered reader_deliver(void *context, struct buffer *message)
-{
-    mr_reader *reader = context;
-    struct mr_message *public = &slot_message_of(message)->public;
-    struct queue_node *node = &slot_message_of(message)->node;
-    *node = (struct queue_node){0};
-    if (public->priority == MR_NORMAL && reader->classify != NULL) {
-        uint32_t level = reader->classify(public, reader->context);
-        public->priority = level < reader->levels ? level : reader->levels - 1;
-    }
-    if (reader->batch_first == NULL)
-        reader->batch_first = node;
-    else
-        reader->batch_last->next = node;
-    reader->batch_last = node;
-    return DELIVERED_KEPT;
-}
-
-static size_t least(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
-enum slot_taken reader_take(mr_reader *reader, struct pool_cache *cache, size_t messages, size_t bytes, size_t *wanted)
-{
-    struct slot_budget budget = {.messages = least(messages, reader->queue_messages - reader->queue.messages),
-                                 .bytes = least(bytes, reader->queue_bytes - reader->queue.bytes)};
-    reader->taking = true;
-    mutex_unlock(&reader->lock);
-    enum slot_taken taken = slot_take(reader->slot, cache, &budget, wanted);
-    mutex_lock(&reader->lock);
-    reader->taking = false;
-    struct queue_node *node = reader->batch_first;
-    reader->batch_first = reader->batch_last = NULL;
-    while (node != NULL) {
-        struct queue_node *next = node->next;
-        const mr_message *message = &message_of_node(node)->public;
-        reader->messages++;
-        reader->bytes += message->length;
-        unsigned level = message->priority < reader->levels ? message->priority : reader->levels - 1;
-        node->next = NULL;
-        (void) queue_push(&reader->queue, node, level, message->length, NULL); /* there is room: I1 */
-        node = next;
-    }
-    if (reader->inside > 0 || reader->closing)
-        condition_broadcast(&reader->changed);
-    if (reader->leading && reader->queue.messages > 0)
-        slot_wake(reader->slot); /* who waits for arrivals does not see what has arrived already */
-    return taken;
-}
-
-/* ---- what is seen of it ---- */
-
-void reader_publish(mr_reader *reader)
-{
-    if (reader->renaming)
-        return; /* the page is being exchanged; the rename publishes when it is done */
-    struct slot_counts counts;
-    slot_get_counts(reader->slot, &counts);
-    const struct queue_node *next = queue_peek(&reader->queue);
-    struct slot_figures figures = {
-        .max_message = reader->max_message,
-        .waiting = reader->queue.messages,
-        .waiting_bytes = reader->queue.bytes,
-        .next_size = next == NULL ? UINT64_MAX : next->bytes,
-        .waiting_peak = reader->queue.messages_high,
-        .messages = reader->messages,
-        .bytes = reader->bytes,
-        .dropped = counts.dropped_too_big + counts.dropped_violation + counts.dropped_unread + counts.dropped_refused,
-        .refused = counts.refused_access + counts.refused_quota + counts.refused_descriptors,
-        .connections = counts.connections,
-    };
-    slot_publish(reader->slot, &figures);
-}
-
-void reader_signal(mr_reader *reader)
-{
-    if (reader->on_message == NULL)
-        slot_signal(reader->slot, reader->queue.messages > 0, reader_halted(reader) || reader->starved);
-}
-
-/* Takes everything that there is room for, so that the count is what a read would find. */
-static void reader_look(mr_reader *reader)
-{
-    struct pool_cache *cache = process_cache_borrow();
-    enum slot_taken taken = SLOT_MORE;
-    reader->inside++;
-    while (taken == SLOT_MORE && !reader_halted(reader) && !reader->starved && reader_has_room(reader)) {
-        size_t wanted;
-        if (reader->taking)
-            condition_wait(&reader->changed, &reader->lock);
-        else
-            taken = reader_take(reader, cache, reader->queue_messages, reader->queue_bytes, &wanted);
-    }
-    reader_signal(reader);
-    reader_publish(reader);
-    reader->inside--;
-    process_cache_return(cache);
-}
-
-int mr_reader_info(mr_reader *reader, mr_reader_information *information)
-{
-    int status = reader_usable(reader, "mr_reader_info");
-    if (status != MR_OK)
-        return status;
-    if (information == NULL)
-        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_info needs a place for the information");
-    mutex_lock(&reader->lock);
-    if (reader->on_message == NULL)
-        reader_look(reader); /* with on_message the workers take, and the queue is what waits */
-    const struct queue_node *next = queue_peek(&reader->queue);
-    uint64_t beyond = 0, beyond_next = UINT64_MAX;
-    if (!reader->renaming)
-        slot_waiting(reader->slot, &beyond, &beyond_next);
-    information->max_message = reader->max_message;
-    information->next_size = next != NULL ? next->bytes : beyond > 0 ? (size_t) beyond_next : MR_NO_MESSAGE;
-    information->count = reader->queue.messages + beyond;
-    information->timeout_ms = reader->timeout_ms;
-    if (reader->closing)
-        condition_broadcast(&reader->changed);
-    mutex_unlock(&reader->lock);
-    return MR_OK;
-}
-
-int mr_reader_get_statistics(mr_reader *reader, mr_reader_statistics *statistics)
-{
-    int status = reader_usable(reader, "mr_reader_get_statistics");
-    if (status != MR_OK)
-        return status;
-    if (statistics == NULL || statistics->size != sizeof *statistics)
-        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_statistics.size must be the size of the struct");
-    struct slot_counts counts;
-    mutex_lock(&reader->lock);
-    slot_get_counts(reader->slot, &counts);
-    *statistics = (mr_reader_statistics){
-        .size = sizeof *statistics,
-        .messages = reader->messages,
-        .bytes = reader->bytes,
-        .delivered = reader->delivered,
-        .dropped_too_big = counts.dropped_too_big,
-        .dropped_violation = counts.dropped_violation,
-        .dropped_unread = counts.dropped_unread,
-        .dropped_refused = counts.dropped_refused,
-        .refused_access = counts.refused_access,
-        .refused_quota = counts.refused_quota,
-        .refused_descriptors = counts.refused_descriptors,
-        .violations = counts.violations,
-        .connections = counts.connections,
-        .waiting = reader->queue.messages,
-        .waiting_bytes = reader->queue.bytes,
-        .waiting_peak = reader->queue.messages_high,
-    };
-    mutex_unlock(&reader->lock);
-    return MR_OK;
-}
-
-/* For a foreign loop. */
-static int reader_handle(mr_reader *reader, const char *function, enum slot_handle_kind kind, intptr_t *handle)
-{
-    int status = reader_usable(reader, function);
-    if (status != MR_OK)
-        return status;
-    if (handle == NULL)
-        return status_fail(MR_E_ARGUMENT, 0, "%s needs a place for the result", function);
-    if (reader->on_message != NULL)
-        return status_fail_plain(MR_E_MODE);
-    mutex_lock(&reader->lock);
-    reader_signal(reader);
-    status = slot_handle(reader->slot, kind, handle);
-    mutex_unlock(&reader->lock);
-    return status;
-}
-
-int mr_reader_fd(mr_reader *reader, intptr_t *descriptor)
-{
-    return reader_handle(reader, "mr_reader_fd", SLOT_HANDLE_DESCRIPTOR, descriptor);
-}
-
-int mr_reader_event(mr_reader *reader, intptr_t *event)
-{
-    return reader_handle(reader, "mr_reader_event", SLOT_HANDLE_EVENT, event);
-}
-
-int mr_reader_get_name(mr_reader *reader, char *buffer, size_t size)
-{
-    int status = reader_usable(reader, "mr_reader_get_name");
-    if (status != MR_OK)
-        return status;
-    if (buffer == NULL)
-        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_get_name needs a buffer");
-    mutex_lock(&reader->lock);
-    size_t length = strlen(reader->display) + 1;
-    if (length <= size)
-        memcpy(buffer, reader->display, length);
-    mutex_unlock(&reader->lock);
-    if (length > size)
-        return status_fail(MR_E_SMALL, 0, "the name needs %zu bytes, the buffer has %zu", length, size);
-    return MR_OK;
-}
-
 /* ---- settings ---- */
 
 int mr_reader_set_timeout(mr_reader *reader, uint32_t timeout_ms)
@@ -414,6 +233,7 @@ static int reader_halt(mr_reader *reader, bool *flag, bool halted)
 {
     mutex_lock(&reader->lock);
     *flag = halted;
+    reader_update_halted(reader); /* H1 */
     reader_signal(reader);
     condition_broadcast(&reader->changed);
     if (halted && reader->leading)
@@ -467,16 +287,20 @@ static int reader_rename(mr_reader *reader, const struct slot_name *name)
     int status = MR_OK;
     mutex_lock(&reader->lock);
     reader->inside++;
-    while (reader->taking)
+    bool own = reader->taking && reader->callback_thread == thread_self(); /* I6 */
+    while (reader->taking && !own)
         condition_wait(&reader->changed, &reader->lock);
     if (reader->closing) {
         status = status_fail_plain(MR_E_STOPPED);
     } else if (!name_is_present(reader, name)) {
         reader->taking = reader->renaming = true;
+        if (own)
+            reader->budget->stop = true; /* what has come in this taking goes before what the new name brings */
         mutex_unlock(&reader->lock);
         status = slot_rename(reader->slot, name);
         mutex_lock(&reader->lock);
-        reader->taking = reader->renaming = false;
+        reader->taking = own;
+        reader->renaming = false;
         if (status == MR_OK) {
             char *old = reader->display;
             reader->display = display;
@@ -519,8 +343,8 @@ uint64_t reader_finish(mr_reader *reader)
     struct queue_node *node = queue_drain(&reader->queue);
     while (node != NULL) {
         struct queue_node *next = node->next;
+        lost += message_of_node(node)->token.window == NULL; /* I7 */
         buffer_release(slot_message_buffer(message_of_node(node)), NULL);
-        lost++;
         node = next;
     }
     mr_port *bound = reader->port;
@@ -541,6 +365,7 @@ int mr_reader_close(mr_reader *reader, uint64_t *lost)
     }
     mutex_lock(&reader->lock);
     reader->closing = true;
+    reader_update_halted(reader); /* H1 */
     condition_broadcast(&reader->changed);
     if (reader->callback_thread == thread_self()) {
         reader->close_after = true; /* the turn that we are inside of goes on from here */

@@ -1,7 +1,10 @@
-/* reader_private.h: what the files of the reader share: reader.c (life, settings, looking), reader_turn.c (on_message, on
- * the port's workers), reader_read.c (read calls). Owners and invariants are in reader.c. */
+/* reader_private.h: what the files of the reader share: reader.c (life, settings), reader_take.c (from the lanes into the
+ * queue or the callback), reader_view.c (what is seen of it), reader_turn.c (on_message, on the port's workers),
+ * reader_read.c (read calls). Owners and invariants are in reader.c. */
 #ifndef SLOTS_READER_PRIVATE_H
 #define SLOTS_READER_PRIVATE_H
+
+#include <stdatomic.h>
 
 #include <mailroom/reader.h>
 
@@ -10,9 +13,15 @@
 #include "queue/thread.h"
 #include "slots/backend.h"
 
-/* How much a turn takes, and how much it delivers, before the slot goes to the back of the port's run queue. */
+/* How much a turn takes, and how much it delivers of its queue, before the slot goes to the back of the port's run queue,
+ * or, while nobody waits there, for another share until the turn has lasted so long. */
 #define TURN_MESSAGES ((size_t) 64)
 #define TURN_BYTES    ((size_t) 256 * 1024)
+#define TURN_NS       UINT64_C(50000)
+
+/* Room in the queue that is kept for urgent messages, beside its bounds: so many, and this part of its bytes. */
+#define URGENT_MESSAGES      ((size_t) 64)
+#define URGENT_BYTES_DIVISOR 8u
 
 /* Where a reader with on_message is. Exactly one thing leads out of each state, and it exists. */
 enum turn_state {
@@ -40,9 +49,19 @@ struct mr_reader {
     struct buffer_pool *pool;
     slot *slot;
 
-    /* The thread's that has set `taking`. */
+    bool by_hand; /* acknowledge_by_hand */
+
+    /* The thread's that has set `taking`. The counts are stored by it alone and read by any. */
     struct queue_node *batch_first;
     struct queue_node *batch_last;
+    struct slot_budget *budget; /* of the present slot_take */
+    size_t keep_messages;       /* so much may go into the batch yet */
+    size_t keep_bytes;
+    _Atomic uint64_t direct_messages; /* handed to on_message without the queue */
+    _Atomic uint64_t direct_bytes;
+    uint64_t published_at; /* by the coarse clock: the page's, by a message that was handed over so */
+
+    _Atomic bool halted; /* paused, stopped or closing: stored with the lock held, loaded by any (H1) */
 
     mutex lock;        /* all that follows */
     condition changed; /* messages, `taking`, `leading`, `starved`, `turn`, `inside`, the flags */
@@ -54,22 +73,35 @@ struct mr_reader {
     bool paused;
     bool stopped;
     bool closing;
-    bool close_after; /* closed inside its own callback: the turn ends the reader */
-    unsigned inside;  /* threads in calls that leave the lock meanwhile */
+    bool close_after;              /* closed inside its own callback: the turn ends the reader */
+    unsigned inside;               /* threads in calls that leave the lock meanwhile */
+    uint64_t published_writers_at; /* by the coarse clock */
     enum turn_state turn;
-    uint64_t callback_thread; /* who is inside on_message; 0: nobody */
+    uint64_t callback_thread; /* who is in a turn, and so, when it calls us, inside on_message; 0: nobody */
     operation posted;
     struct pool_waiter waiter;
     uint32_t timeout_ms;
-    char *display; /* the slot's name */
-    uint64_t messages;
+    char *display;     /* the slot's name */
+    uint64_t messages; /* what has gone through the queue; see direct_messages */
     uint64_t bytes;
     uint64_t delivered;
 };
 
 static inline bool reader_halted(const mr_reader *reader)
 {
-    return reader->paused || reader->stopped || reader->closing;
+    return atomic_load_explicit(&reader->halted, memory_order_relaxed);
+}
+
+/* After each change of what it is made of; with the lock held. */
+static inline void reader_update_halted(mr_reader *reader)
+{
+    atomic_store_explicit(&reader->halted, reader->paused || reader->stopped || reader->closing, memory_order_relaxed);
+}
+
+/* Whether the queue holds messages above MR_NORMAL; with the lock held. */
+static inline bool reader_holds_urgent(const mr_reader *reader)
+{
+    return reader->queue.occupied > 1;
 }
 
 static inline bool reader_has_room(const mr_reader *reader)
@@ -82,24 +114,37 @@ static inline struct slot_message *message_of_node(struct queue_node *node)
     return (struct slot_message *) (void *) ((char *) node - offsetof(struct slot_message, node));
 }
 
+/* MR_OK or MR_E_FORKED. */
+int reader_check(const mr_reader *reader);
+/* MR_OK, or the reason why this reader cannot be used (NULL, or a parent's). */
+int reader_usable(const mr_reader *reader, const char *function);
+
+/* Frees a reader whose turn has ended and whom nobody is inside of; returns how many messages were lost. */
+uint64_t reader_finish(mr_reader *reader);
+
+/* reader_take.c */
+
 /* For slot_config. */
 enum slot_delivered reader_deliver(void *context, struct buffer *message);
 
-/* Takes from the lanes into the queue: at most `messages`, `bytes` and what the bounds leave. Called and left with the lock
- * held, free in between; nobody else is taking, and there is room. */
+/* Takes from the lanes into the queue, or directly to on_message: at most `messages`, `bytes` and what the bounds leave.
+ * Called and left with the lock held, free in between; nobody else is taking. */
 enum slot_taken reader_take(mr_reader *reader, struct pool_cache *cache, size_t messages, size_t bytes, size_t *wanted);
+
+/* The same for urgent messages alone, at most `messages`. */
+enum slot_taken reader_take_urgent(mr_reader *reader, struct pool_cache *cache, size_t messages, size_t *wanted);
+
+/* Are there urgent messages in the lanes, while the queue holds none, and may they be taken? With the lock held, nobody
+ * taking. */
+bool reader_sees_urgent(mr_reader *reader);
+
+/* reader_view.c */
 
 /* Shows the present figures on the statistics page; with the lock held. */
 void reader_publish(mr_reader *reader);
 
 /* Tells a foreign loop's handle the present state; with the lock held. */
 void reader_signal(mr_reader *reader);
-
-/* Frees a reader whose turn has ended and whom nobody is inside of; returns how many messages were lost. */
-uint64_t reader_finish(mr_reader *reader);
-
-/* MR_OK or MR_E_FORKED. */
-int reader_check(const mr_reader *reader);
 
 /* reader_turn.c */
 void turn_start(mr_reader *reader);     /* the first arming */

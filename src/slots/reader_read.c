@@ -1,14 +1,19 @@
 /* reader_read.c: a reader that is read by calls.
  *
- * Path    mr_reader_read > queue, else take from the lanes, else wait > copied out, buffer released
+ * Path    mr_reader_read, mr_reader_receive > queue, else take from the lanes, else wait > copied out and released, or handed
+ *         out
  * Owners  `leading`: of several blocked reads one sits in slot_wait, the others wait for `changed`. Whoever leaves
  *         slot_wait, for whatever reason, broadcasts, so that another leads.
  *         Whoever else brings messages into the queue wakes the leader too (reader_take): they may be more than the
  *         others want.
  * I1      A read returns MR_E_TIMEOUT only after it has looked into the lanes and the clock has reached its deadline.
  * I2      Between the last look at queue and flags and the wait the lock is not let go.
- * I3      The lock is not held during slot_take, slot_wait, pool_wait or a copy; buffers are not released under it
- *         (the pool may call read_on_memory, which takes it).
+ * I3      The lock is not held during slot_take, slot_wait, pool_wait, slot_acknowledge or a copy; buffers are not
+ *         released under it (the pool may call read_on_memory, which takes it).
+ * I4      Before a normal message is popped the lanes are asked for urgent ones, also with the queue at its bounds and
+ *         the pool at its ceiling: room for them is kept in both.
+ * I5      A message that mr_reader_read has copied is acknowledged, by hand or not: nobody else could. One that was handed
+ *         out is acknowledged by whoever has it.
  */
 #include <string.h>
 
@@ -25,6 +30,7 @@ struct reading {
     size_t length; /* of the next message, with MR_OK and MR_E_SMALL */
     uint64_t deadline;
     unsigned late;
+    bool looked; /* for urgent messages */
     struct pool_cache *cache;
     struct slot_message *message;
 };
@@ -57,13 +63,18 @@ static void read_starve(mr_reader *reader, size_t wanted)
 /* True when there may be something in the queue now, or it is worth another look. */
 static bool read_take(mr_reader *reader, struct reading *reading)
 {
-    if (reader_halted(reader) || reader->starved)
+    if (reader_halted(reader))
         return false;
     if (reader->taking) {
         condition_wait(&reader->changed, &reader->lock); /* another take, or a rename: short */
         return true;
     }
     size_t wanted = 0;
+    if (reader->starved) { /* I4 */
+        if (reader_sees_urgent(reader))
+            (void) reader_take_urgent(reader, reading->cache, URGENT_MESSAGES, &wanted);
+        return reader->queue.messages > 0;
+    }
     enum slot_taken taken = reader_take(reader, reading->cache, TURN_MESSAGES, TURN_BYTES, &wanted);
     if (reader->queue.messages > 0)
         return true;
@@ -72,6 +83,16 @@ static bool read_take(mr_reader *reader, struct reading *reading)
         return true;
     }
     return taken == SLOT_MORE && (clock_now() < reading->deadline || reading->late++ < LATE_LOOKS);
+}
+
+/* I4: urgent messages that have come since pass those in the queue. */
+static void read_urgent(mr_reader *reader, struct reading *reading)
+{
+    size_t wanted;
+    if (reading->looked || reader->queue.messages == 0 || reader->taking || !reader_sees_urgent(reader))
+        return;
+    reading->looked = true;
+    (void) reader_take_urgent(reader, reading->cache, URGENT_MESSAGES, &wanted);
 }
 
 static int read_wait(mr_reader *reader, uint64_t deadline)
@@ -96,6 +117,7 @@ static int read_wait(mr_reader *reader, uint64_t deadline)
 static int read_next(mr_reader *reader, struct reading *reading)
 {
     for (;;) {
+        read_urgent(reader, reading);
         if (reader->stopped || reader->closing)
             return MR_E_STOPPED;
         struct queue_node *node = queue_peek(&reader->queue);
@@ -134,25 +156,42 @@ static int read_fail(int status, const struct reading *reading)
     return status == MR_E_SYSTEM ? status : status_fail_plain(status);
 }
 
-int mr_reader_read(mr_reader *reader, void *buffer, size_t size, size_t *length, uint32_t timeout_ms)
+/* Waits for the next message, and pops it. */
+static int read_begin(mr_reader *reader, struct reading *reading, uint32_t timeout_ms)
 {
-    if (reader == NULL || length == NULL || (buffer == NULL && size > 0))
-        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_read needs a reader, a buffer and a place for the length");
-    int status = reader_check(reader);
-    if (status != MR_OK)
-        return status;
-    if (reader->on_message != NULL)
-        return status_fail_plain(MR_E_MODE);
-    struct reading reading = {.size = size, .cache = process_cache_borrow()};
+    reading->cache = process_cache_borrow();
     mutex_lock(&reader->lock);
-    reading.deadline = read_deadline(reader, timeout_ms);
+    reading->deadline = read_deadline(reader, timeout_ms);
     reader->inside++;
-    status = read_next(reader, &reading);
+    return read_next(reader, reading);
+}
+
+/* Leaves the lock; the reader may be gone then. */
+static void read_end(mr_reader *reader)
+{
     reader_signal(reader);
     reader_publish(reader);
     if (--reader->inside == 0 && reader->closing)
         condition_broadcast(&reader->changed);
-    mutex_unlock(&reader->lock); /* the reader may be gone now */
+    mutex_unlock(&reader->lock);
+}
+
+static int read_check(const mr_reader *reader)
+{
+    int status = reader_check(reader);
+    return status == MR_OK && reader->on_message != NULL ? status_fail_plain(MR_E_MODE) : status;
+}
+
+int mr_reader_read(mr_reader *reader, void *buffer, size_t size, size_t *length, uint32_t timeout_ms)
+{
+    if (reader == NULL || length == NULL || (buffer == NULL && size > 0))
+        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_read needs a reader, a buffer and a place for the length");
+    int status = read_check(reader);
+    if (status != MR_OK)
+        return status;
+    struct reading reading = {.size = size};
+    status = read_begin(reader, &reading, timeout_ms);
+    read_end(reader);
     if (status == MR_OK || status == MR_E_SMALL)
         *length = reading.length;
     if (status == MR_OK) {
@@ -160,8 +199,50 @@ int mr_reader_read(mr_reader *reader, void *buffer, size_t size, size_t *length,
         size_t copied = size - message->length < 2 ? size : message->length + 2;
         if (buffer != NULL)
             memcpy(buffer, message->data, copied); /* the two NUL bytes too, as far as there is room */
+        slot_acknowledge(&reading.message->token); /* I5 */
         buffer_release(slot_message_buffer(reading.message), reading.cache);
     }
+    process_cache_return(reading.cache);
+    return status == MR_OK ? MR_OK : read_fail(status, &reading);
+}
+
+/* ---- the pulling form ---- */
+
+/* The message is the caller's from here on. */
+static const mr_message *read_hand_out(const mr_reader *reader, struct slot_message *message)
+{
+    if (!reader->by_hand)
+        atomic_store_explicit(&message->acknowledge_at_release, 1, memory_order_relaxed);
+    return &message->public;
+}
+
+int mr_reader_receive(mr_reader *reader, const mr_message **message, uint32_t timeout_ms)
+{
+    size_t count;
+    if (message == NULL)
+        return status_fail(MR_E_ARGUMENT, 0, "mr_reader_receive needs a place for the message");
+    return mr_reader_receive_many(reader, message, 1, &count, timeout_ms);
+}
+
+int mr_reader_receive_many(mr_reader *reader, const mr_message **messages, size_t room, size_t *count,
+                           uint32_t timeout_ms)
+{
+    if (reader == NULL || messages == NULL || room == 0 || count == NULL)
+        return status_fail(MR_E_ARGUMENT, 0, "receiving needs a reader, room for a message and a place for the count");
+    *count = 0;
+    int status = read_check(reader);
+    if (status != MR_OK)
+        return status;
+    struct reading reading = {.size = SIZE_MAX};
+    status = read_begin(reader, &reading, timeout_ms);
+    bool more = status == MR_OK;
+    for (size_t taken = 0; more; more = taken < room && read_next(reader, &reading) == MR_OK) {
+        messages[taken++] = read_hand_out(reader, reading.message);
+        *count = taken;
+        reading.deadline = 0; /* what else is there without waiting */
+        reading.looked = false;
+    }
+    read_end(reader);
     process_cache_return(reading.cache);
     return status == MR_OK ? MR_OK : read_fail(status, &reading);
 }

@@ -1,6 +1,7 @@
 /* reader_turn.c: a reader with on_message: its turns on the port's workers.
  *
- * Path    on_ready or posted packet > turn_run: take a share > on_message for each > idle (armed), ready (posted), …
+ * Path    on_ready or posted packet > turn_run: take a share (on_message directly for a ring's messages) > on_message for
+ *         each in the queue > idle (armed), ready (posted), …
  * Owners  The turn: whoever runs it (TURN_RUNNING); in every other state the one thing that leads out of it.
  *
  * Why no wake-up is lost. A slot leaves a worker idle or ready, and there is no third way but to wait for memory or
@@ -14,6 +15,10 @@
  *         For this the waiter's callback takes no lock of the reader's: it only posts.
  * I4      Only the thread in TURN_RUNNING touches the reader after leaving the lock; having left the state, it does not.
  * I5      One turn at a time, one callback at a time within it: so messages reach on_message in order.
+ * I6      Urgent first: before each message of the queue the lanes are asked whether they have an urgent one, unless the
+ *         queue has one itself. After those that are then taken, at most a share, one of the queue passes.
+ * I7      A turn takes at most a share, and delivers at most a share of what waits. With nobody else waiting in the port it
+ *         takes another one at once, until TURN_NS have passed: the way through the port costs more than a share does.
  */
 #include "slots/process.h"
 #include "slots/reader_private.h"
@@ -41,24 +46,31 @@ void turn_start(mr_reader *reader)
     mutex_unlock(&reader->lock);
 }
 
-/* Hands messages to on_message, at most a turn's share; with the lock held, free during the callbacks. */
+/* Hands messages of the queue to on_message, at most a turn's share, urgent ones first, also those that come meanwhile
+ * (I6); with the lock held, free during the callbacks. */
 static void turn_deliver(mr_reader *reader, struct pool_cache *cache)
 {
-    uint64_t self = thread_self();
-    size_t bytes = 0;
-    for (size_t i = 0; i < TURN_MESSAGES && bytes < TURN_BYTES && !reader_halted(reader); i++) {
+    size_t bytes = 0, wanted;
+    for (size_t left = TURN_MESSAGES; left > 0 && bytes < TURN_BYTES && !reader_halted(reader);) {
+        if (reader->queue.messages > 0 && reader_sees_urgent(reader)) {
+            uint64_t before = atomic_load_explicit(&reader->direct_messages, memory_order_relaxed);
+            (void) reader_take_urgent(reader, cache, left, &wanted);
+            uint64_t urgent = atomic_load_explicit(&reader->direct_messages, memory_order_relaxed) - before;
+            left -= urgent < left ? (size_t) urgent : left - 1; /* one of the queue always passes */
+            if (reader_halted(reader))
+                return;
+        }
         struct queue_node *node = queue_pop(&reader->queue);
         if (node == NULL)
             return;
         struct slot_message *message = message_of_node(node);
         bytes += message->public.length;
+        left--;
         reader->delivered++;
-        reader->callback_thread = self;
         mutex_unlock(&reader->lock);
         reader->on_message(reader, &message->public, reader->context);
         buffer_release(slot_message_buffer(message), cache);
         mutex_lock(&reader->lock);
-        reader->callback_thread = 0;
     }
 }
 
@@ -111,20 +123,34 @@ static void turn_leave(mr_reader *reader, enum slot_taken taken, size_t wanted)
     mutex_unlock(&reader->lock); /* I4 */
 }
 
+/* Another share at once, instead of by way of the port? */
+static bool turn_goes_on(const mr_reader *reader, enum slot_taken taken, uint64_t until)
+{
+    return !reader_halted(reader) && (reader->queue.messages > 0 || taken == SLOT_MORE) &&
+           port_quiet(reader->backend) && clock_now() < until;
+}
+
 static void turn_run(mr_reader *reader)
 {
     struct pool_cache *cache = process_cache_borrow();
-    enum slot_taken taken = SLOT_MORE;
+    enum slot_taken taken;
     size_t wanted = 0;
+    uint64_t until = clock_now() + TURN_NS;
     mutex_lock(&reader->lock);
     reader->turn = TURN_RUNNING;
     while (reader->taking)
         condition_wait(&reader->changed, &reader->lock); /* a rename on another thread: short */
-    if (!reader_halted(reader) && reader_has_room(reader)) {
-        taken = reader_take(reader, cache, TURN_MESSAGES, TURN_BYTES, &wanted);
-        reader_publish(reader); /* what waits is seen while callbacks take their time */
-    }
-    turn_deliver(reader, cache);
+    reader->callback_thread = thread_self();
+    do {
+        taken = SLOT_MORE;
+        if (!reader_halted(reader) && reader->queue.messages == 0)
+            taken = reader_take(reader, cache, TURN_MESSAGES, TURN_BYTES, &wanted);
+        if (reader->queue.messages > 0) {
+            reader_publish(reader); /* what waits is seen while callbacks take their time */
+            turn_deliver(reader, cache);
+        }
+    } while (turn_goes_on(reader, taken, until));
+    reader->callback_thread = 0;
     process_cache_return(cache);
     turn_leave(reader, taken, wanted);
 }

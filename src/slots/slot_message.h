@@ -18,11 +18,12 @@ struct slot_token {
 };
 
 /* The pool's header (pool_options.header_bytes is its size). The lane fills `public` but for data and length, which
- * slot_message_finish sets; the reader's queue owns `node`. */
+ * slot_message_finish sets, and `token`; the reader fills the rest, and its queue owns `node`. */
 struct slot_message {
     struct mr_message public;
     struct queue_node node;
     struct slot_token token;
+    uint32_t process; /* process_generation() of the reader: in a forked child nothing is acknowledged */
     _Atomic uint32_t acknowledge_at_release; /* 1: mr_message_release acknowledges (mr_reader_receive) */
 };
 

@@ -551,6 +551,12 @@ int port_post(port *p, operation *o)
     return stopped ? status_fail_plain(MR_E_STOPPED) : MR_OK;
 }
 
+bool port_quiet(const port *p)
+{
+    (void) p;
+    return false;
+}
+
 enum started port_set_deadline(port *p, operation *o, uint64_t deadline)
 {
     enum started started = STARTED_DONE;
