@@ -64,11 +64,21 @@ int dial(void)
     }
 }
 
+/* Ends this process with its parent, should nobody come to do it: a test that is interrupted, or out of time. */
+static void end_with(pid_t parent)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+        _exit(1);
+}
+
 pid_t fork_bound(void)
 {
+    pid_t parent = getpid();
     pid_t child = fork();
     if (child < 0)
         _exit(1);
+    if (child == 0)
+        end_with(parent);
     return child;
 }
 
@@ -145,17 +155,23 @@ static void await_rounds(uint64_t rounds, const pid_t *children, int count)
 }
 
 /* Each leads a process group, with which its children, running or stopped, can be reached at any time. */
+struct attacker_work {
+    void (*body)(void *);
+    pid_t parent;
+};
+
 static void attacker_run(void *argument)
 {
-    const struct attack *plan = argument;
+    const struct attacker_work *work = argument;
+    end_with(work->parent);
     if (setpgid(0, 0) == 0)
-        plan->body(NULL);
+        work->body(NULL);
 }
 
 static pid_t attacker_start(const struct attack *plan)
 {
-    struct attack copy = *plan;
-    pid_t child = slots_fork(attacker_run, &copy);
+    struct attacker_work work = {plan->body, getpid()};
+    pid_t child = slots_fork(attacker_run, &work);
     CHECK_EQ(setpgid(child, child), 0); /* here as well: whoever comes first */
     return child;
 }

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,6 +36,8 @@ static void quota_flood(void *argument)
     if (seteuid(12345) != 0)
         _exit(1);
     setfsuid(0);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) /* another user's process has to ask anew */
+        _exit(1);
     for (;;) {
         struct pollfd clients[400];
         for (int i = 0; i < 400; i++)
