@@ -11,8 +11,10 @@
 #include "progress.h"
 #include "say.h"
 
-static const struct command *const commands[] = {&command_throughput, &command_latency, &command_fan_in, &command_burst,
-                                                 &command_soak,       &command_memory,  &command_peers};
+static const struct command *const commands[] = {
+    &command_throughput, &command_latency, &command_fan_in, &command_burst, &command_soak,
+    &command_memory,     &command_compare, &command_rows,   &command_peers,
+};
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static char directory[PEER_TEXT_ROOM];

@@ -78,6 +78,10 @@ int directory_make(char *path);
 int directory_make_in(const char *parent, const char *name, char *path);
 /* With everything in it. */
 void directory_remove(const char *path);
+/* Makes it if it is not there. */
+int directory_ensure(const char *path);
+/* Runs a program of the search path in a folder, and waits for it. MR_OK where it ends with 0. */
+int process_command(const char *directory, const char *const *arguments);
 /* Slots are looked for, and made, in this folder from now on. */
 int directory_use(const char *path);
 

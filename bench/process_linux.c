@@ -398,6 +398,40 @@ int directory_make_in(const char *parent, const char *name, char *path)
     return MR_OK;
 }
 
+int directory_ensure(const char *path)
+{
+    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
+        return status_fail(MR_E_SYSTEM, errno, "cannot make the folder %s: %s", path, strerror(errno));
+    }
+    return MR_OK;
+}
+
+int process_command(const char *directory, const char *const *arguments)
+{
+    int state = 0;
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0) {
+        /* What the program prints is no result of ours. */
+        if (chdir(directory) == 0 && dup2(2, 1) == 1) {
+            execvp(arguments[0], (char *const *) (uintptr_t) arguments);
+        }
+        _exit(127);
+    }
+    if (child < 0) {
+        return status_fail(MR_E_SYSTEM, errno, "fork failed");
+    }
+    while (waitpid(child, &state, 0) < 0 && errno == EINTR) {}
+    if (WIFEXITED(state) && WEXITSTATUS(state) == 127) {
+        return status_fail(MR_E_SYSTEM, 0, "%s is not here (Debian: apt-get install %s-nox)", arguments[0],
+                           arguments[0]);
+    }
+    if (!WIFEXITED(state) || WEXITSTATUS(state) != 0) {
+        return status_fail(MR_E_SYSTEM, 0, "%s failed", arguments[0]);
+    }
+    return MR_OK;
+}
+
 static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *place)
 {
     (void) status;

@@ -147,37 +147,42 @@ static void slot_time(struct tally_slot *slot, const struct message_note *note)
     }
 }
 
+/* False where the message is garbled. */
+static bool stream_count(struct tally *tally, unsigned slot, const void *data, size_t length, struct message_note *note)
+{
+    if (!message_read(data, length, slot, tally->plan->check, note) || note->connection >= tally->connections ||
+        note->level >= tally->levels || plan_slot(tally->plan, note->connection) != slot) {
+        return false;
+    }
+    struct tally_stream *stream = &tally->streams[note->connection * tally->levels + note->level];
+    if (length < MESSAGE_FULL) {
+        /* 32 bits of the number came: the nearest number that ends in them is meant. */
+        note->number =
+            stream->next + (uint64_t) (int64_t) (int32_t) ((uint32_t) note->number - (uint32_t) stream->next);
+    }
+    stream_take(stream, note->number);
+    return true;
+}
+
 void tally_take(struct tally *tally, unsigned slot, const void *data, size_t length)
 {
     struct tally_slot *place = &tally->slots[slot];
     struct message_note note = {0};
     uint64_t received = atomic_load_explicit(&place->received, memory_order_relaxed) + 1;
-    atomic_store_explicit(&place->received, received, memory_order_relaxed);
     place->bytes += length;
-    if (length >= MESSAGE_SHORT) {
-        if (!message_read(data, length, slot, tally->plan->check, &note) || note.connection >= tally->connections ||
-            note.level >= tally->levels || plan_slot(tally->plan, note.connection) != slot) {
-            place->garbled++;
-            return;
-        }
-        struct tally_stream *stream = &tally->streams[note.connection * tally->levels + note.level];
-        if (length < MESSAGE_FULL) {
-            /* 32 bits of the number came: the nearest number that ends in them is meant. */
-            note.number =
-                stream->next + (uint64_t) (int64_t) (int32_t) ((uint32_t) note.number - (uint32_t) stream->next);
-        }
-        stream_take(stream, note.number);
-    }
-    if (note.time != 0 || received % SAMPLE_EVERY == 0) {
+    if (length >= MESSAGE_SHORT && !stream_count(tally, slot, data, length, &note)) {
+        place->garbled++;
+    } else if (note.time != 0 || received % SAMPLE_EVERY == 0) {
         slot_time(place, &note);
     }
+    atomic_store_explicit(&place->received, received, memory_order_release); /* T1 */
 }
 
 uint64_t tally_received(const struct tally *tally)
 {
     uint64_t received = 0;
     for (unsigned s = 0; s < tally->plan->peer.slots; s++) {
-        received += atomic_load_explicit(&tally->slots[s].received, memory_order_relaxed);
+        received += atomic_load_explicit(&tally->slots[s].received, memory_order_acquire); /* T1 */
     }
     return received;
 }

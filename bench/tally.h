@@ -7,6 +7,8 @@
  * I2      A number that comes again is `repeated`; one that comes after a higher one, `reordered`, and leaves its gap; one
  *         that has not come in the end is `lost`. Each message is in one of these at most.
  * I3      A garbled message says nothing of where it belongs. So it is not lost as well: lost = missing - garbled.
+ * T1      tally_take stores `received` last, with release; tally_received loads it with acquire. Who has seen a message
+ *         counted sees everything else that was counted with it.
  */
 #ifndef BENCH_TALLY_H
 #define BENCH_TALLY_H

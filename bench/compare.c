@@ -1,0 +1,464 @@
+/* compare.c: Mailroom beside other ways of sending messages, in one interleaved run.
+ *
+ * Path    options ► entries (size × writers × peer) ► repetition 1: every entry once, in turn; repetition 2 … ► medians,
+ *         ratios, spreads ► table | JSON | plots
+ * I1      A ratio is of two runs of the same repetition, which are seconds apart: what changes on the machine from one
+ *         minute to the next changes both.
+ * I2      An entry whose run fails is named with its error, and not run again; all others go on.
+ */
+#include "compare.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "progress.h"
+#include "queue/memory.h"
+#include "queue/thread.h"
+#include "row.h"
+#include "say.h"
+
+#define QUICK_SECONDS  0.2
+#define QUICK_REPEAT   3u
+#define QUICK_DEADLINE UINT64_C(150000000000)
+#define LIMIT_SECONDS  0.2
+#define OVERHEAD       0.05 /* of starting and ending a run, seconds */
+
+/* ------------------------------------------------------------------------------------------------ what to measure */
+
+static bool is_chosen(const struct options *options, const char *name)
+{
+    for (unsigned i = 0; i < options->name_count; i++) {
+        if (strcmp(options->names[i], name) == 0) {
+            return true;
+        }
+    }
+    return options->name_count == 0;
+}
+
+static struct entry *add_entry(struct comparison *comparison, const char *name, size_t size, unsigned writers)
+{
+    struct entry *entry = &comparison->entries[comparison->count++];
+    *entry = (struct entry){.name = name, .size = size, .writers = writers};
+    return entry;
+}
+
+/* Starts what the peer needs. False where it is not there, or does not start: it has been named. */
+static bool add_peer(struct comparison *comparison, const struct peer *peer)
+{
+    struct load_peer *load = &comparison->loads[comparison->load_count];
+    if (peer->missing != NULL) {
+        remark("without %s: %s", peer->name, peer->missing);
+        return false;
+    }
+    int status = load_begin(load, peer);
+    if (status != MR_OK) {
+        remark("without %s: %s", peer->name, mr_last_error_text());
+        load_end(load);
+        return false;
+    }
+    comparison->load_count++;
+    return true;
+}
+
+static void add_size(struct comparison *comparison, size_t size)
+{
+    const struct options *options = &comparison->options;
+    for (unsigned w = 0; w < options->writer_count; w++) {
+        for (unsigned p = 0; p < comparison->load_count; p++) {
+            const struct peer *peer = comparison->loads[p].peer;
+            if (peer->size_max != 0 && size > peer->size_max) {
+                if (w == 0) {
+                    remark("%s takes no messages of %zu bytes (%zu at most)", peer->name, size, peer->size_max);
+                }
+                continue;
+            }
+            add_entry(comparison, peer->name, size, options->writers[w])->load = &comparison->loads[p];
+        }
+    }
+    for (size_t l = 0; l < limit_count; l++) {
+        if (is_chosen(options, limits[l]->name) && limits[l]->missing == NULL &&
+            (limits[l]->sized || size == options->sizes[0])) {
+            add_entry(comparison, limits[l]->name, size, 1)->limit = limits[l];
+        }
+    }
+}
+
+static int comparison_open(struct comparison *comparison)
+{
+    const struct options *options = &comparison->options;
+    size_t most = (size_t) options->size_count * (options->writer_count * peer_count + limit_count);
+    comparison->entries = memory_calloc(most, sizeof(*comparison->entries));
+    if (comparison->entries == NULL || peer_count > OPTIONS_LIST_MAX) {
+        return fail("out of memory");
+    }
+    for (size_t p = 0; p < peer_count; p++) {
+        if (is_chosen(options, peers[p]->name)) {
+            add_peer(comparison, peers[p]);
+        }
+    }
+    for (unsigned s = 0; s < options->size_count; s++) {
+        add_size(comparison, options->sizes[s]);
+    }
+    return comparison->count == 0 ? fail("none of the peers is there") : -1;
+}
+
+static void comparison_close(struct comparison *comparison)
+{
+    for (unsigned i = 0; i < comparison->count; i++) {
+        series_free(&comparison->entries[i].rates);
+        series_free(&comparison->entries[i].ratios);
+        series_free(&comparison->entries[i].p50_us);
+        series_free(&comparison->entries[i].p99_us);
+    }
+    memory_free(comparison->entries);
+    while (comparison->load_count > 0) {
+        load_end(&comparison->loads[--comparison->load_count]);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ measuring */
+
+static void plan_entry(const struct comparison *comparison, const struct entry *entry, struct plan *plan)
+{
+    *plan = comparison->options.plan;
+    snprintf(plan->peer_name, sizeof(plan->peer_name), "%s", entry->name);
+    plan->writers = entry->writers;
+    plan->sizes = (struct sizes){.kind = SIZES_EVEN, .minimum = entry->size, .maximum = entry->size};
+    plan->check = entry->size > COMPARE_CHECK_ALL ? MESSAGE_MARKS : MESSAGE_ALL;
+    plan->messages = 0;
+}
+
+static void counts_add(struct tally_counts *to, const struct tally_counts *counts)
+{
+    to->sent += counts->sent;
+    to->received += counts->received;
+    to->bytes += counts->bytes;
+    to->lost += counts->lost;
+    to->repeated += counts->repeated;
+    to->reordered += counts->reordered;
+    to->garbled += counts->garbled;
+}
+
+/* One run of a peer. MR_OK; MR_E_STOPPED; otherwise the entry has failed, and says why. */
+static int measure_peer(struct comparison *comparison, struct entry *entry, bool latency)
+{
+    struct plan plan;
+    struct run_result result;
+    const char *parent = bench_directory();
+    plan_entry(comparison, entry, &plan);
+    plan.rate = latency ? COMPARE_LATENCY_RATE : 0;
+    plan.duration = (uint64_t) ((latency ? comparison->latency_seconds : comparison->options.seconds) * 1e9);
+    memcpy(plan.peer.address, entry->load->address, sizeof(plan.peer.address));
+    const char *wrong = plan_complete(&plan);
+    int status = wrong != NULL || parent == NULL
+                     ? status_fail(MR_E_ARGUMENT, 0, "%s", wrong == NULL ? "no folder" : wrong)
+                     : run_execute(&plan, parent, NULL, &result);
+    if (status != MR_OK) {
+        snprintf(entry->failure, sizeof(entry->failure), "%s", mr_last_error_text());
+        return status;
+    }
+    counts_add(&entry->counts, &result.counts);
+    if (latency) {
+        entry->latency = result.latency;
+        series_add(&entry->p50_us, (double) result.latency.p50 / 1e3);
+        series_add(&entry->p99_us, (double) result.latency.p99 / 1e3);
+    } else {
+        entry->rate_now = result.rate;
+        series_add(&entry->rates, result.rate);
+    }
+    return MR_OK;
+}
+
+static int measure_limit(struct entry *entry)
+{
+    struct limit_result result = {0};
+    int status = run_limit(entry->name, entry->size, LIMIT_SECONDS, &result);
+    if (status != MR_OK) {
+        snprintf(entry->failure, sizeof(entry->failure), "%s", mr_last_error_text());
+        return status;
+    }
+    if (result.messages_per_second > 0) {
+        entry->rate_now = result.messages_per_second;
+        series_add(&entry->rates, result.messages_per_second);
+    }
+    if (result.p50_us > 0) {
+        series_add(&entry->p50_us, result.p50_us);
+        series_add(&entry->p99_us, result.p99_us);
+    }
+    return MR_OK;
+}
+
+static void show(struct comparison *comparison, const struct entry *entry, const char *what)
+{
+    char text[128];
+    snprintf(text, sizeof(text), "%s, %zu B, %u writer%s%s", entry->name, entry->size, entry->writers,
+             entry->writers == 1 ? "" : "s", what);
+    progress_show((double) comparison->step++, text);
+}
+
+/* Ratios of the repetition that has just ended: each entry against the base's of the same size and writers. */
+static void take_ratios(struct comparison *comparison)
+{
+    for (unsigned i = 0; i < comparison->count; i++) {
+        struct entry *entry = &comparison->entries[i];
+        for (unsigned b = 0; b < comparison->count && entry->rate_now > 0; b++) {
+            const struct entry *base = &comparison->entries[b];
+            if (strcmp(base->name, COMPARE_BASE) == 0 && base->size == entry->size && base->writers == entry->writers &&
+                base->rate_now > 0) {
+                series_add(&entry->ratios, base->rate_now / entry->rate_now);
+            }
+        }
+    }
+    for (unsigned i = 0; i < comparison->count; i++) {
+        comparison->entries[i].rate_now = 0;
+    }
+}
+
+/* MR_OK; MR_E_STOPPED; MR_E_TIMEOUT where the time is up. */
+static int repetition(struct comparison *comparison, unsigned number)
+{
+    bool latencies = number == 0 || !comparison->options.quick;
+    for (unsigned i = 0; i < comparison->count; i++) {
+        struct entry *entry = &comparison->entries[i];
+        if (number > 0 && clock_now() > comparison->deadline) {
+            return MR_E_TIMEOUT;
+        }
+        show(comparison, entry, "");
+        if (entry->failure[0] != '\0') {
+            continue;
+        }
+        int status = entry->limit != NULL ? measure_limit(entry) : measure_peer(comparison, entry, false);
+        if (status == MR_OK && entry->load != NULL && latencies) {
+            show(comparison, entry, ", latency");
+            status = measure_peer(comparison, entry, true);
+        }
+        if (process_interrupted()) {
+            return MR_E_STOPPED;
+        }
+        if (status != MR_OK) {
+            remark("%s, %zu B, %u writers: %s", entry->name, entry->size, entry->writers, entry->failure);
+        }
+    }
+    return MR_OK;
+}
+
+static int measure_all(struct comparison *comparison)
+{
+    const struct options *options = &comparison->options;
+    unsigned runs = 0;
+    for (unsigned i = 0; i < comparison->count; i++) {
+        bool peer = comparison->entries[i].load != NULL;
+        runs += options->repeat + (!peer ? 0 : options->quick ? 1 : options->repeat);
+    }
+    comparison->steps = runs;
+    progress_begin((double) runs);
+    comparison->begun = clock_now();
+    comparison->deadline = options->quick ? comparison->begun + QUICK_DEADLINE : CLOCK_NEVER;
+    for (unsigned r = 0; r < options->repeat; r++) {
+        int status = repetition(comparison, r);
+        take_ratios(comparison);
+        if (status == MR_E_STOPPED) {
+            return fail("ended by a signal");
+        }
+        if (status == MR_E_TIMEOUT) {
+            remark("the time was up in repetition %u of %u", r + 1, options->repeat);
+            break;
+        }
+    }
+    progress_clear();
+    return -1;
+}
+
+/* ------------------------------------------------------------------------------------------------ reporting */
+
+static void real_or_null(struct json *json, const char *key, double number)
+{
+    if (isnan(number)) {
+        json_null(json, key);
+    } else {
+        json_real(json, key, number);
+    }
+}
+
+static void print_json(const struct comparison *comparison)
+{
+    struct json json = {.stream = stdout};
+    json_object(&json, NULL);
+    machine_json(&json);
+    json_array(&json, "rows");
+    for (unsigned i = 0; i < comparison->count; i++) {
+        const struct entry *entry = &comparison->entries[i];
+        if (entry->failure[0] != '\0') {
+            continue;
+        }
+        json_object(&json, NULL);
+        json_text(&json, "peer", entry->name);
+        json_count(&json, "size", entry->size);
+        json_count(&json, "writers", entry->writers);
+        real_or_null(&json, "messages_per_second", series_median(&entry->rates));
+        real_or_null(&json, "p50_us", series_median(&entry->p50_us));
+        real_or_null(&json, "p99_us", series_median(&entry->p99_us));
+        json_count(&json, "lost", entry->counts.lost);
+        json_count(&json, "repeated", entry->counts.repeated);
+        json_count(&json, "reordered", entry->counts.reordered);
+        json_count(&json, "garbled", entry->counts.garbled);
+        real_or_null(&json, "ratio", series_median(&entry->ratios));
+        real_or_null(&json, "ratio_min", series_minimum(&entry->ratios));
+        real_or_null(&json, "ratio_max", series_maximum(&entry->ratios));
+        json_count(&json, "repetitions",
+                   entry->rates.count > entry->p50_us.count ? entry->rates.count : entry->p50_us.count);
+        json_end_object(&json);
+    }
+    json_end_array(&json);
+    json_end_object(&json);
+}
+
+static void figure(char *text, size_t size, double number)
+{
+    if (isnan(number)) {
+        snprintf(text, size, "-");
+    } else {
+        snprintf(text, size, "%.1f", number);
+    }
+}
+
+static void print_entry(const struct entry *entry)
+{
+    char rate[32] = "-";
+    char p50[32];
+    char p99[32];
+    char ratio[64] = "";
+    if (entry->rates.count > 0) {
+        rate_text(series_median(&entry->rates), rate);
+    }
+    figure(p50, sizeof(p50), series_median(&entry->p50_us));
+    figure(p99, sizeof(p99), series_median(&entry->p99_us));
+    if (entry->ratios.count > 0) {
+        snprintf(ratio, sizeof(ratio), "%.2f (%.2f to %.2f)", series_median(&entry->ratios),
+                 series_minimum(&entry->ratios), series_maximum(&entry->ratios));
+    }
+    if (entry->failure[0] != '\0') {
+        printf("  %-20s failed: %s\n", entry->name, entry->failure);
+        return;
+    }
+    printf("  %-20s %12s %10s %10s   %s\n", entry->name, rate, p50, p99, ratio);
+    if (tally_damaged(&entry->counts)) {
+        printf("  %-20s of %" PRIu64 ": %" PRIu64 " lost, %" PRIu64 " repeated, %" PRIu64 " out of order, %" PRIu64
+               " garbled\n",
+               "", entry->counts.sent, entry->counts.lost, entry->counts.repeated, entry->counts.reordered,
+               entry->counts.garbled);
+    }
+}
+
+static void print_table(const struct comparison *comparison)
+{
+    const struct entry *before = NULL;
+    struct machine machine;
+    machine_describe(&machine);
+    printf("%s, %u processors (%s)\n", machine.system, machine.processors, machine.processor);
+    for (unsigned i = 0; i < comparison->count; i++) {
+        const struct entry *entry = &comparison->entries[i];
+        bool limit = entry->limit != NULL;
+        if (before == NULL || before->size != entry->size || before->writers != entry->writers ||
+            limit != (before->limit != NULL)) {
+            char head[64];
+            snprintf(head, sizeof(head), limit ? "%zu B, the machine" : "%zu B, %u writer%s", entry->size,
+                     entry->writers, entry->writers == 1 ? "" : "s");
+            printf("\n%-22s %12s %10s %10s   %s\n", head, "messages", "p50 µs", "p99 µs",
+                   COMPARE_BASE " carries … times as much");
+        }
+        print_entry(entry);
+        before = entry;
+    }
+    printf(
+        "\nMedians of %u interleaved repetitions of %.2f s, ratios with their smallest and largest. Latency from when a message\n"
+        "was due, at %.0f messages a second. Every message checked%s.\n",
+        comparison->options.repeat, comparison->options.seconds, COMPARE_LATENCY_RATE,
+        ": all bytes up to 4 KiB, above that its head and one word in 512 bytes");
+}
+
+/* A peer that may drop by its own rules is shown, and is not the run's failure. */
+static int verdict(const struct comparison *comparison)
+{
+    int code = BENCH_DONE;
+    for (unsigned i = 0; i < comparison->count; i++) {
+        const struct entry *entry = &comparison->entries[i];
+        if (entry->failure[0] != '\0' && code == BENCH_DONE) {
+            code = BENCH_ERROR;
+        }
+        if (!tally_damaged(&entry->counts)) {
+            continue;
+        }
+        if (entry->load != NULL && entry->load->peer->lossy && entry->counts.garbled == 0) {
+            remark("%s, %zu B, %u writers: %" PRIu64 " of %" PRIu64 " messages lost, as its rules allow", entry->name,
+                   entry->size, entry->writers, entry->counts.lost, entry->counts.sent);
+            continue;
+        }
+        struct plan plan;
+        plan_entry(comparison, entry, &plan);
+        run_verdict(&plan, &entry->counts);
+        code = BENCH_DAMAGED;
+    }
+    return code;
+}
+
+static int compare_read(struct options *options, int argc, char **argv)
+{
+    static const size_t sizes[] = {64, 1024, 65536};
+    static const unsigned writers[] = {1, 8};
+    options_default(options);
+    memcpy(options->sizes, sizes, sizeof(sizes));
+    memcpy(options->writers, writers, sizeof(writers));
+    options->size_count = 3;
+    options->writer_count = 2;
+    int code = options_read(&command_compare, argc, argv, options);
+    if (code < 0 && options->quick) {
+        options->seconds = options->given[OPTION_SECONDS] ? options->seconds : QUICK_SECONDS;
+        options->repeat = options->given[OPTION_REPEAT] ? options->repeat : QUICK_REPEAT;
+    }
+    return code;
+}
+
+static int run_compare(int argc, char **argv)
+{
+    struct comparison comparison = {.count = 0};
+    int code = compare_read(&comparison.options, argc, argv);
+    if (code >= 0) {
+        return code;
+    }
+    comparison.latency_seconds = comparison.options.seconds < 0.5 ? comparison.options.seconds : 0.5;
+    code = comparison_open(&comparison);
+    if (code < 0) {
+        code = measure_all(&comparison);
+    }
+    if (code < 0) {
+        if (comparison.options.json) {
+            print_json(&comparison);
+        } else {
+            print_table(&comparison);
+        }
+        code = verdict(&comparison);
+        if (comparison.options.plot != NULL && plot_comparison(&comparison, comparison.options.plot) != BENCH_DONE) {
+            code = code == BENCH_DONE ? BENCH_ERROR : code;
+        }
+    }
+    comparison_close(&comparison);
+    return code;
+}
+
+const struct command command_compare = {
+    "compare", "Mailroom beside other ways of sending messages, in one run",
+    "usage: mailroom-bench compare [options]\n"
+    "\n"
+    "Measures every peer with every size and number of writers: the rate flat out, and the latency at 2,000 messages a\n"
+    "second (see latency --help). Repetitions are interleaved; figures are medians; the ratio is mailroom-ring's rate to the\n"
+    "peer's in the same repetition, with its smallest and largest. Messages above 4 KiB are checked by head and marks.\n"
+    "A peer that was not found when the program was built is named. Defaults: 5 repetitions of 1 second; with --quick 3 of\n"
+    "0.2 seconds, latency in the first only.\n",
+    OPTION_BIT(OPTION_QUICK) | OPTION_BIT(OPTION_SIZES) | OPTION_BIT(OPTION_WRITER_LIST) | OPTION_BIT(OPTION_PEERS) |
+        OPTION_BIT(OPTION_SECONDS) | OPTION_BIT(OPTION_REPEAT) | OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_PLOT) |
+        OPTION_BIT(OPTION_THREADS) | OPTION_BIT(OPTION_WORKERS) | OPTION_BIT(OPTION_DEPTH) |
+        OPTION_BIT(OPTION_RING_BYTES) | OPTION_BIT(OPTION_SETTLE) | OPTION_BIT(OPTION_LEAD),
+    run_compare};
