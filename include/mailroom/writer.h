@@ -41,7 +41,7 @@ typedef enum mr_policy {
 typedef enum mr_absent {
     MR_FAIL = 0, /* two attempts, then MR_E_NO_SLOT at once */
     MR_KEEP = 1  /* the message goes into the ring for the next reader: MR_OK, or MR_E_TIMEOUT once the ring stays full.
-                  * Not with lanes that have no ring */
+                  * Lanes that have no ring keep nothing: there mr_writer_open refuses it (MR_E_ARGUMENT) */
 } mr_absent;
 
 typedef struct mr_writer_options {
@@ -56,9 +56,10 @@ typedef struct mr_writer_options {
     mr_policy policy;
     uint32_t backoff_min_ms; /* posted writes, slot absent: the first wait before another attempt; 0: 10 */
     uint32_t backoff_max_ms; /* … doubled up to this; 0: 1,000 */
-    uint32_t linger_ms;      /* how long mr_writer_close waits for posted messages; default 1,000 */
-    int require_slot;        /* 1: mr_writer_open fails with MR_E_NO_SLOT, MR_E_ACCESS, … unless it can connect */
-    uint32_t reader_uid;     /* a user besides this one and root whose slots are trusted; UINT32_MAX: nobody */
+    uint32_t linger_ms;  /* how long mr_writer_close and mr_writer_rename wait for what is posted, and for what is not
+                              * acknowledged; default 1,000 */
+    int require_slot;    /* 1: mr_writer_open fails with MR_E_NO_SLOT, MR_E_ACCESS, … unless it can connect */
+    uint32_t reader_uid; /* a user besides this one and root whose slots are trusted; UINT32_MAX: nobody */
     mr_lane lane; /* MR_LANE_NONE: the best there is (Linux: the ring); MR_LANE_PLAIN, on Linux: as a plain program */
     mr_absent when_absent;
     size_t
@@ -80,19 +81,19 @@ typedef struct mr_writer_statistics {
     uint64_t written;         /* messages handed over, posted ones included */
     uint64_t bytes;           /* of them */
     uint64_t posted;          /* messages that mr_writer_post took */
-    uint64_t dropped_newest;  /* by MR_POLICY_DROP_NEWEST */
+    uint64_t dropped_newest;  /* by MR_POLICY_DROP_NEWEST, or by MR_POLICY_DROP_OLDEST below all that waits */
     uint64_t dropped_oldest;  /* by MR_POLICY_DROP_OLDEST */
     uint64_t dropped_refused; /* posted messages that the slot would never take (too big, no access) */
-    uint64_t undelivered;     /* posted messages that a rename left behind */
+    uint64_t undelivered;     /* messages that a rename left behind, posted or unacknowledged */
     uint64_t waiting;         /* posted messages that wait at this moment */
     uint64_t waiting_bytes;
     uint64_t waiting_peak;
     uint64_t connects;       /* times that a connection was made */
     uint64_t waits;          /* times that a write found the slot full */
-    uint64_t backoffs;       /* times that posted messages waited because the slot was absent */
+    uint64_t backoffs;       /* times that messages waited because the slot was absent */
     uint64_t unacknowledged; /* messages in the ring that the reader has not acknowledged, at this moment */
     uint64_t redelivered;    /* messages that were sent again, because their reader had gone */
-    uint64_t kept;           /* messages taken while the slot was absent (MR_KEEP) */
+    uint64_t kept;           /* messages taken while the slot was absent (MR_KEEP); they are in `written`, too */
     uint64_t doorbells;      /* times that a sleeping reader was woken */
     uint64_t ring_bytes;     /* memory of the ring, mapped at this moment */
 } mr_writer_statistics;
@@ -112,6 +113,10 @@ MR_NODISCARD MR_API int mr_writer_open(mr_writer **writer, const char *name, con
  *   MR_E_ACCESS, MR_E_OWNER, MR_E_ARGUMENT, MR_E_MEMORY, MR_E_DESCRIPTORS, MR_E_FORKED, MR_E_SYSTEM
  *   MR_E_CALLBACK  inside the writer's own on_posted, where it would have to wait for messages posted before
  *   MR_E_STOPPED   the writer is being closed.
+ * Handed over is not delivered: mr_writer_flush tells of that. By the ring, what a reader that died has not acknowledged is
+ * the writer's still, and goes first to the next reader of the name: by itself where the writer has posted before, else in
+ * the next call that finds the reader gone (write, post, flush, close). Nothing is resent while no call is made, so a program
+ * that only writes ends with a flush.
  * Any thread, several at once. Blocks up to the time-out. Mirrors WriteFile. */
 MR_NODISCARD MR_API int mr_writer_write(mr_writer *writer, const void *data, size_t length, uint32_t priority);
 
@@ -128,21 +133,27 @@ MR_NODISCARD MR_API int mr_writer_write_timed(mr_writer *writer, const void *dat
 MR_NODISCARD MR_API int mr_writer_post(mr_writer *writer, const void *data, size_t length, uint32_t priority,
                                        mr_on_posted on_posted, void *context);
 
-/* Waits until everything posted before has been handed over (plain and native lane: to the system; ring: acknowledged
- * by the reader) and its on_posted has returned, at most `timeout_ms`. MR_OK; MR_E_TIMEOUT; MR_E_DROPPED if a message
- * that had been taken was dropped, refused or left behind since the last flush; MR_E_CALLBACK inside the writer's own
- * on_posted; MR_E_FORKED; MR_E_STOPPED. */
+/* Waits until everything written and posted before has arrived, and each on_posted of it has returned, at most `timeout_ms`.
+ * Arrived is: by the ring, acknowledged by a reader; by the plain and native lane, handed to the system. While the slot is
+ * absent and something is unacknowledged, it tries again with the back-off. Other threads write and post meanwhile; flush
+ * does not wait for those. MR_OK; MR_E_TIMEOUT; MR_E_DROPPED if a message that had been taken was dropped, refused or left
+ * behind since the last flush; MR_E_ACCESS, MR_E_OWNER where something is unacknowledged and the slot refuses this writer, or
+ * is another user's; MR_E_CALLBACK inside the writer's own on_posted; MR_E_DESCRIPTORS, MR_E_MEMORY, MR_E_SYSTEM;
+ * MR_E_FORKED; MR_E_STOPPED. */
 MR_NODISCARD MR_API int mr_writer_flush(mr_writer *writer, uint32_t timeout_ms);
 
-/* Goes on with another slot. What was posted before goes to the old name first, for up to linger_ms, or until it turns
- * out that no slot is live there; what is left then is counted as undelivered and told to on_posted. The same name is a
- * no-op. A message posted or written by another thread meanwhile goes to either.
+/* Goes on with another slot. What was posted before goes to the old name first, and is waited for until it has arrived (see
+ * mr_writer_flush), for up to linger_ms, or until it turns out that no slot is live there; what is left then is counted as
+ * undelivered, and told to on_posted where it was posted. What is in a ring and unacknowledged by then is counted though a
+ * reader that is there may read it yet. The same name is a no-op. A message posted or written by another thread meanwhile
+ * goes to either.
  * MR_E_NAME (the old name stays), MR_E_UNDELIVERED (renamed, with losses), MR_E_CALLBACK, MR_E_FORKED, MR_E_STOPPED. */
 MR_NODISCARD MR_API int mr_writer_rename(mr_writer *writer, const char *name);
 
-/* Closes the writer after lingering up to options.linger_ms for what was posted. MR_OK, or MR_E_UNDELIVERED where
- * messages did not get across (the writer is closed all the same; *undelivered, if not NULL, counts them, and each was
- * told to its on_posted). Calls that wait in other threads return MR_E_STOPPED. Inside the writer's own callback the
+/* Closes the writer after lingering up to options.linger_ms for what was posted, and, by the ring, for what is unacknowledged.
+ * MR_OK, or MR_E_UNDELIVERED where messages are not known to have arrived (the writer is closed all the same; *undelivered,
+ * if not NULL, counts them, and each that was still posted was told to its on_posted; a reader that is there may read yet
+ * what is in the ring). Calls that wait in other threads return MR_E_STOPPED. Inside the writer's own callback the
  * end comes after the callback, on the same thread: MR_OK at once, and on_closed tells. On a worker of the writer's
  * port, inside another's callback, the port may count the writer for an instant longer. In a forked child: MR_E_FORKED,
  * the parent's writer lives on. NULL is MR_OK. The handle is invalid afterwards in every case. Any thread. */

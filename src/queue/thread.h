@@ -52,6 +52,10 @@ void thread_detach(thread t);
 /* A number that tells this thread from every other living one of the process; never 0. */
 uint64_t thread_self(void);
 
+/* For who waits for another thread to take a step that it is in the middle of: lets others run; from some rounds on by a
+ * short sleep, because a thread of lower priority does not get the processor by a yield. Call it with 0, 1, 2, … */
+void thread_yield(unsigned round);
+
 /* Monotonic time in nanoseconds. NEVER (see below) is a deadline that does not come. */
 uint64_t clock_now(void);
 #define CLOCK_NEVER UINT64_MAX

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,6 +14,8 @@
 
 #include "queue/memory.h"
 #include "queue/status.h"
+
+enum { YIELDS = 100 };
 
 _Static_assert(sizeof(pthread_mutex_t) <= sizeof(mutex), "mutex has room for the system's");
 _Static_assert(sizeof(pthread_cond_t) <= sizeof(condition), "condition has room for the system's");
@@ -155,6 +158,14 @@ void thread_detach(thread t)
 uint64_t thread_self(void)
 {
     return (uint64_t) pthread_self();
+}
+
+void thread_yield(unsigned round)
+{
+    if (round < YIELDS)
+        (void) sched_yield();
+    else
+        (void) nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
 }
 
 uint64_t clock_now(void)

@@ -11,6 +11,8 @@
 #include "queue/memory.h"
 #include "queue/status.h"
 
+enum { YIELDS = 100 };
+
 _Static_assert(sizeof(SRWLOCK) <= sizeof(mutex), "mutex has room for the system's");
 _Static_assert(sizeof(CONDITION_VARIABLE) <= sizeof(condition), "condition has room for the system's");
 _Static_assert(sizeof(HANDLE) <= sizeof(uintptr_t), "a thread's handle fits");
@@ -162,6 +164,14 @@ void thread_detach(thread t)
 uint64_t thread_self(void)
 {
     return GetCurrentThreadId(); /* never 0 */
+}
+
+void thread_yield(unsigned round)
+{
+    if (round < YIELDS)
+        (void) SwitchToThread();
+    else
+        Sleep(1);
 }
 
 uint64_t clock_now(void)

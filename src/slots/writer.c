@@ -1,9 +1,10 @@
 /* writer.c: opens a writer, writes through it synchronously, and counts.
  *
- * Path    mr_writer_write > nothing in the way and connected: link_send under the lock, and done
+ * Path    mr_writer_write > the gate is open: take it, link_send, count, open it
+ *                         > else the lock; nothing in the way and connected: link_send under the lock, and done
  *                         > else join the line > claim the role, or wait for who has it > leave with a result
  *
- * Owners, invariants I1 to I7: writer_private.h.
+ * Owners, invariants G1 to I11: writer_private.h.
  * Time-out  A message that its writer withdraws has not been sent; one that went out in the same instant is a success
  *           (writer_line_leave decides). A write with a time-out of 0 has its turn all the same: it returns
  *           MR_E_TIMEOUT only after a run of the pump that found the slot full since the write began, or while who has
@@ -16,9 +17,33 @@
 #include "queue/memory.h"
 #include "queue/status.h"
 
+#define RING_BYTES_MIN ((size_t) 16 << 10)
+#define RING_BYTES_MAX ((size_t) 64 << 20)
+#define SPIN_US_MAX    1000u
+
+/* So often a write looks whether another that is in the gate has left it, before it takes the lock. */
+#define GATE_LOOKS 64u
+
 void mr_writer_options_init(mr_writer_options *options)
 {
     *options = (mr_writer_options) MR_WRITER_OPTIONS_INIT;
+}
+
+/* Those that have to do with the lane. */
+static int options_check_lane(const mr_writer_options *mine)
+{
+    if (mine->lane != MR_LANE_NONE && mine->lane != MR_LANE_PLAIN)
+        return status_fail(MR_E_ARGUMENT, 0, "lane %d cannot be asked for: MR_LANE_NONE or MR_LANE_PLAIN",
+                           (int) mine->lane);
+    if (mine->when_absent != MR_FAIL && mine->when_absent != MR_KEEP)
+        return status_fail(MR_E_ARGUMENT, 0, "when_absent %d is none", (int) mine->when_absent);
+    if (mine->ring_bytes != 0 && (mine->ring_bytes < RING_BYTES_MIN || mine->ring_bytes > RING_BYTES_MAX ||
+                                  (mine->ring_bytes & (mine->ring_bytes - 1)) != 0))
+        return status_fail(MR_E_ARGUMENT, 0, "ring_bytes is %zu: a power of two from %zu to %zu", mine->ring_bytes,
+                           RING_BYTES_MIN, RING_BYTES_MAX);
+    if (mine->spin_us > SPIN_US_MAX)
+        return status_fail(MR_E_ARGUMENT, 0, "spin_us is %u, at most %u", mine->spin_us, SPIN_US_MAX);
+    return MR_OK;
 }
 
 /* Copies what the caller knows of the struct, fills in the defaults, and checks. */
@@ -49,7 +74,7 @@ static int options_take(mr_writer_options *mine, const mr_writer_options *option
     if (mine->backoff_max_ms < mine->backoff_min_ms)
         return status_fail(MR_E_ARGUMENT, 0, "backoff_max_ms (%u) is below backoff_min_ms (%u)", mine->backoff_max_ms,
                            mine->backoff_min_ms);
-    return MR_OK;
+    return options_check_lane(mine);
 }
 
 static int link_prepare(mr_writer *w, const char *name)
@@ -63,6 +88,12 @@ static int link_prepare(mr_writer *w, const char *name)
     if (status != MR_OK)
         return status;
     w->max_message = link_max_message(w->link);
+    w->acknowledges = link_acknowledges(w->link);
+    if (w->options.when_absent == MR_KEEP && !w->acknowledges) {
+        link_close(w->link, false);
+        return status_fail(MR_E_ARGUMENT, 0,
+                           "when_absent is MR_KEEP: nothing is kept on the way to %s, which has no ring", name);
+    }
     if (!w->options.require_slot)
         return MR_OK;
     mr_port_wait_begin();
@@ -96,6 +127,8 @@ int mr_writer_open(mr_writer **writer, const char *name, const mr_writer_options
     mutex_init(&w->lock);
     condition_init(&w->changed);
     w->generation = process_generation();
+    writer_lock(w);
+    writer_unlock(w); /* opens the gate, if it may be */
     if (w->options.port != NULL)
         mr_port_bind_writer(w->options.port);
     *writer = w;
@@ -124,6 +157,68 @@ int writer_check_message(const mr_writer *w, const void *data, size_t length, ui
     return MR_OK;
 }
 
+/* ---- the lock and the gate ---- */
+
+/* Lock held. */
+static void gate_close(mr_writer *w)
+{
+    for (unsigned round = 0;; round++) {
+        uint32_t seen = GATE_OPEN;
+        if (atomic_compare_exchange_strong_explicit(&w->gate, &seen, GATE_CLOSED, memory_order_acquire,
+                                                    memory_order_relaxed) ||
+            seen == GATE_CLOSED)
+            return;
+        thread_yield(round); /* G2 */
+    }
+}
+
+static bool nothing_in_the_way(const mr_writer *w)
+{
+    return w->role == PUMP_IDLE && w->line == NULL && w->wanted == 0 && !w->closing && link_connected(w->link);
+}
+
+/* Lock held, and let go of next. */
+static void gate_open(mr_writer *w)
+{
+    if (nothing_in_the_way(w))
+        atomic_store_explicit(&w->gate, GATE_OPEN, memory_order_release); /* G3 */
+}
+
+void writer_lock(mr_writer *w)
+{
+    mutex_lock(&w->lock);
+    gate_close(w);
+}
+
+void writer_unlock(mr_writer *w)
+{
+    gate_open(w);
+    mutex_unlock(&w->lock);
+}
+
+bool writer_wait(mr_writer *w, condition *changed, uint64_t deadline)
+{
+    gate_open(w);
+    bool in_time = condition_wait_until(changed, &w->lock, deadline);
+    gate_close(w);
+    return in_time;
+}
+
+bool writer_watch(mr_writer *w, uint64_t deadline)
+{
+    w->watchers++;
+    bool in_time = writer_wait(w, &w->changed, deadline);
+    w->watchers--;
+    return in_time;
+}
+
+void writer_leave(mr_writer *w)
+{
+    w->inside--;
+    if (w->watchers > 0)
+        condition_broadcast(&w->changed);
+}
+
 /* ---- synchronous writes ---- */
 
 /* Has the role and pumps until its own message is settled, its time is up, or somebody needs the role more. */
@@ -132,7 +227,7 @@ static void pump_for(mr_writer *w, struct writer_waiter *self, uint64_t deadline
     w->role = PUMP_RUNNING;
     enum pump_end end = pump_run(w, self);
     while (!self->done && !w->closing && w->wanted == 0 && end != PUMP_UNTOLD && clock_now() < deadline) {
-        if (end == PUMP_FULL || end == PUMP_BUSY)
+        if (end == PUMP_FULL || end == PUMP_BUSY || end == PUMP_ABSENT)
             pump_wait(w, end, deadline);
         end = pump_run(w, self);
     }
@@ -148,11 +243,9 @@ static int line_wait(mr_writer *w, struct writer_waiter *self, uint64_t deadline
             pump_for(w, self, deadline);
             ran = true;
         } else if (clock_now() < deadline) {
-            (void) condition_wait_until(&self->changed, &w->lock, deadline);
+            (void) writer_wait(w, &self->changed, deadline);
         } else if (w->role == PUMP_RUNNING && !w->role_blocked) {
-            w->watchers++; /* its run ends soon */
-            condition_wait(&w->changed, &w->lock);
-            w->watchers--;
+            (void) writer_watch(w, CLOCK_NEVER); /* its run ends soon */
         } else {
             break;
         }
@@ -171,12 +264,10 @@ static int write_in_line(mr_writer *w, struct writer_waiter *self, uint64_t dead
     mr_port_wait_begin(); /* the slot's reader, and who tells what was posted before, may need a worker of this port */
     int status = line_wait(w, self, deadline);
     mr_port_wait_end();
-    w->inside--;
     if (w->line != NULL && pump_free(w))
         condition_signal(&w->line->changed); /* I1: this thread may have been the one that was signalled */
-    if (w->watchers > 0)
-        condition_broadcast(&w->changed);
-    mutex_unlock(&w->lock);
+    writer_leave(w);
+    writer_unlock(w);
     condition_destroy(&self->changed);
     return status;
 }
@@ -193,53 +284,111 @@ static int write_result(int status, uint32_t timeout_ms)
     }
 }
 
-int mr_writer_write_timed(mr_writer *writer, const void *data, size_t length, uint32_t priority, uint32_t timeout_ms)
+/* Has the slot, or the way to it, said what there is to say to this message? */
+static bool is_final(int status)
 {
-    mr_writer *w = writer;
-    int status = writer_check_message(w, data, length, priority);
-    if (status != MR_OK)
-        return status;
+    return status == MR_OK || status == MR_E_TOO_BIG || status == MR_E_ACCESS;
+}
+
+/* By who has the gate. */
+static int send_directly(mr_writer *w, const void *data, size_t length, uint32_t priority)
+{
+    int status = link_send(w->link, data, length, priority);
+    if (status == MR_OK) {
+        w->counts.written++;
+        w->counts.bytes += length;
+    }
+    return status;
+}
+
+static bool gate_take(mr_writer *w)
+{
+    for (unsigned looks = 0; looks < GATE_LOOKS; looks++) {
+        uint32_t seen = GATE_OPEN;
+        if (atomic_compare_exchange_strong_explicit(&w->gate, &seen, GATE_TAKEN, memory_order_acquire,
+                                                    memory_order_relaxed))
+            return true;
+        if (seen == GATE_CLOSED)
+            return false;
+    }
+    return false;
+}
+
+/* `tried`: what the gate's way has brought already; MR_OK: it was not open. */
+static int write_slowly(mr_writer *w, const void *data, size_t length, uint32_t priority, uint32_t timeout_ms,
+                        int tried)
+{
     struct writer_waiter self = {.data = data, .length = length, .level = priority};
-    mutex_lock(&w->lock);
+    writer_lock(w);
     if (w->closing) {
-        mutex_unlock(&w->lock);
+        writer_unlock(w);
         return write_result(MR_E_STOPPED, 0);
     }
-    bool direct = w->role == PUMP_IDLE && w->line == NULL && w->wanted == 0 && link_connected(w->link);
+    bool direct = tried == MR_OK && nothing_in_the_way(w);
     /* Directly it is the link's to say, which sees whether the slot is still the one that had this bound. */
-    if (!direct && w->max_message != 0 && length > w->max_message) {
+    if (!direct && tried == MR_OK && w->max_message != 0 && length > w->max_message) {
         size_t most = w->max_message;
-        mutex_unlock(&w->lock);
+        writer_unlock(w);
         return status_fail(MR_E_TOO_BIG, 0, "%zu bytes; the slot, or the way there, takes messages of up to %zu bytes",
                            length, most);
     }
     if (direct) {
-        status = link_send(w->link, data, length, priority);
-        if (status == MR_OK) {
-            w->counts.written++;
-            w->counts.bytes += length;
-        }
-        self.attempts = status == MR_E_GONE;
-        if (status == MR_OK || status == MR_E_TOO_BIG) {
-            mutex_unlock(&w->lock);
-            return status;
+        tried = send_directly(w, data, length, priority);
+        if (is_final(tried)) {
+            writer_unlock(w);
+            return tried;
         }
     }
+    self.attempts = tried == MR_E_GONE;
     if (w->posting != NULL && w->posting->queue.occupied >> priority != 0 && writer_frame_of(w) != NULL) {
-        mutex_unlock(&w->lock);
+        writer_unlock(w);
         return status_fail(MR_E_CALLBACK, 0, "messages posted before go first, and this is the writer's own callback");
     }
     return write_result(write_in_line(w, &self, clock_deadline(timeout_ms)), timeout_ms);
+}
+
+static inline int write_message(mr_writer *w, const void *data, size_t length, uint32_t priority, uint32_t timeout_ms)
+{
+    int status = writer_check_message(w, data, length, priority);
+    if (status != MR_OK)
+        return status;
+    if (length <= DIRECT_BYTES && gate_take(w)) {
+        status = send_directly(w, data, length, priority);
+        atomic_store_explicit(&w->gate, GATE_OPEN, memory_order_release); /* G3; who comes next finds the same */
+        if (is_final(status))
+            return status;
+    }
+    return write_slowly(w, data, length, priority, timeout_ms, status);
+}
+
+int mr_writer_write_timed(mr_writer *writer, const void *data, size_t length, uint32_t priority, uint32_t timeout_ms)
+{
+    return write_message(writer, data, length, priority, timeout_ms);
 }
 
 int mr_writer_write(mr_writer *writer, const void *data, size_t length, uint32_t priority)
 {
     if (writer == NULL)
         return writer_check(writer);
-    return mr_writer_write_timed(writer, data, length, priority, writer->options.timeout_ms);
+    return write_message(writer, data, length, priority, writer->options.timeout_ms);
 }
 
 /* ---- counters ---- */
+
+void writer_look(mr_writer *w)
+{
+    struct link_counts counts;
+    if (w->acknowledges) {
+        struct link_mark mark;
+        link_mark(w->link, &mark);
+        (void) link_passed(w->link, &mark); /* whatever it says: it looks */
+        w->counts.unacknowledged = link_unacknowledged(w->link);
+    }
+    link_get_counts(w->link, &counts);
+    w->counts.redelivered = counts.redelivered;
+    w->counts.doorbells = counts.doorbells;
+    w->counts.ring_bytes = counts.ring_bytes;
+}
 
 int mr_writer_get_statistics(mr_writer *writer, mr_writer_statistics *statistics)
 {
@@ -249,14 +398,16 @@ int mr_writer_get_statistics(mr_writer *writer, mr_writer_statistics *statistics
         return status;
     if (statistics == NULL || statistics->size < sizeof statistics->size || statistics->size > sizeof *statistics)
         return status_fail(MR_E_ARGUMENT, 0, "mr_writer_statistics.size is not set, or this library is too old for it");
-    mutex_lock(&w->lock);
+    writer_lock(w);
+    if (w->role != PUMP_RUNNING)
+        writer_look(w); /* else who has the role has looked lately */
     mr_writer_statistics counts = w->counts;
     if (w->posting != NULL) {
         counts.waiting = w->posting->queue.messages;
         counts.waiting_bytes = w->posting->queue.bytes;
         counts.waiting_peak = w->posting->queue.messages_high;
     }
-    mutex_unlock(&w->lock);
+    writer_unlock(w);
     counts.size = statistics->size;
     memcpy(statistics, &counts, statistics->size);
     return MR_OK;

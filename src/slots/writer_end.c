@@ -4,7 +4,7 @@
  *         mr_writer_close  > closing > everybody leaves > claim the role > linger: [ pump_run > pump_wait ]*
  *                          > tell > cancel > the last packet > writer_free
  *
- * Owners, invariants I1 to I7: writer_private.h.
+ * Owners, invariants G1 to I11: writer_private.h.
  * Close   The closing thread sends and tells itself, so that it needs no worker but for the packets that are pending.
  *         On a worker of the writer's own port it does not wait for these either (it could be the only worker): the
  *         last packet's handler frees the writer. Inside the writer's own callback the close is done by the same
@@ -17,23 +17,21 @@
 
 /* ---- rename ---- */
 
-/* Waits until nothing posted before `ticket` waits, or it is known that the old slot does not take it. Lock held. */
+/* Waits until nothing posted before `ticket` waits and all that was handed over is acknowledged, or it is known that the old
+ * slot does not take it. Lock held. */
 static void rename_linger(mr_writer *w, uint64_t ticket)
 {
-    if (writer_oldest(w) >= ticket)
-        return;
     uint64_t deadline = clock_deadline(w->options.linger_ms);
-    uint64_t absences = w->posting->absences;
+    uint64_t absences = w->absences;
     bool in_time = true;
-    pump_hurry(w);
+    if (writer_oldest(w) < ticket)
+        pump_hurry(w);
     mr_port_wait_begin();
-    mr_port_wait_begin();
-    w->watchers++;
-    while (!w->closing && in_time && writer_oldest(w) < ticket && w->posting->absences == absences)
-        in_time = condition_wait_until(&w->changed, &w->lock, deadline);
-    w->watchers--;
+    while (!w->closing && in_time && writer_oldest(w) < ticket && w->absences == absences)
+        in_time = writer_watch(w, deadline);
     mr_port_wait_end();
-    mr_port_wait_end();
+    if (w->acknowledges && w->absences == absences)
+        (void) flush_acknowledged(w, deadline, false); /* what it has not brought is counted */
 }
 
 /* Takes what is older than `ticket` out of the queue. With the role, lock held. */
@@ -50,7 +48,6 @@ static uint64_t rename_leave_behind(mr_writer *w, uint64_t ticket)
             if (message == NULL || message->ticket >= ticket)
                 break;
             (void) queue_remove(queue, node);
-            w->counts.undelivered++;
             writer_message_finish(w, message, MR_E_UNDELIVERED);
             count++;
         }
@@ -65,14 +62,21 @@ static int rename_to(mr_writer *w, const struct slot_name *name)
     if (w->closing)
         return status_fail(MR_E_STOPPED, 0, "the writer is being closed");
     pump_claim(w);
+    writer_gaps_hand(w);
+    if (w->gaps_owed && link_connected(w->link))
+        (void) link_tell_gaps(w->link); /* there is no other occasion */
+    writer_look(w);
+    uint64_t left = w->counts.unacknowledged;
     int status = w->closing ? status_fail(MR_E_STOPPED, 0, "the writer is being closed") : link_rename(w->link, name);
     if (status == MR_OK) {
         w->max_message = link_max_message(w->link);
-        uint64_t left = rename_leave_behind(w, ticket);
-        if (w->posting != NULL) {
-            w->posting->backoff_ms = 0;
-            w->posting->retry_at = 0;
-        }
+        w->gaps_owed = false;
+        w->losses += left;
+        w->backlog = 0;
+        left += rename_leave_behind(w, ticket);
+        w->counts.undelivered += left;
+        pump_back_off_end(w);
+        flush_end(w, MR_OK); /* nothing of theirs is left; the losses are told */
         if (left > 0)
             status = status_fail(MR_E_UNDELIVERED, 0, "%llu messages did not get to the old slot",
                                  (unsigned long long) left);
@@ -95,31 +99,36 @@ int mr_writer_rename(mr_writer *writer, const char *name)
     status = name_parse(&parsed, name);
     if (status != MR_OK)
         return status;
-    mutex_lock(&w->lock);
+    writer_lock(w);
     if (w->closing) {
         status = status_fail(MR_E_STOPPED, 0, "the writer is being closed");
     } else if (!link_is_named(w->link, &parsed)) {
         w->inside++;
         status = rename_to(w, &parsed);
-        w->inside--;
-        if (w->watchers > 0)
-            condition_broadcast(&w->changed);
+        writer_leave(w);
     }
-    mutex_unlock(&w->lock);
+    writer_unlock(w);
     return status;
 }
 
 /* ---- close ---- */
 
-/* Sends what is posted, for linger_ms at the most. With the role, lock held. */
+static bool close_owes(mr_writer *w)
+{
+    if (w->posting != NULL && w->posting->queue.messages > 0)
+        return true;
+    writer_look(w);
+    return w->counts.unacknowledged > 0;
+}
+
+/* Sends what is posted, and waits for what is unacknowledged, for linger_ms at the most. With the role, lock held. */
 static void close_linger(mr_writer *w)
 {
-    struct priority_queue *queue = &w->posting->queue;
     uint64_t deadline = clock_deadline(w->options.linger_ms);
     mr_port_wait_begin();
-    while (queue->messages > 0) {
+    while (close_owes(w) || w->gaps_owed) {
         enum pump_end end = pump_run(w, NULL);
-        if (queue->messages == 0 || clock_now() >= deadline)
+        if (!close_owes(w) || clock_now() >= deadline)
             break;
         if (end != PUMP_BUDGET)
             pump_wait(w, end, deadline);
@@ -131,9 +140,6 @@ static void close_posting(mr_writer *w)
 {
     if (w->posting == NULL)
         return;
-    mr_port_wait_begin();
-    close_linger(w);
-    mr_port_wait_end();
     struct queue_node *node = queue_drain(&w->posting->queue);
     while (node != NULL) {
         struct queue_node *next = node->next;
@@ -160,37 +166,35 @@ static bool close_packets(mr_writer *w)
     }
     mr_port_wait_begin(); /* this may be a worker of another port */
     while (writer_pending(w))
-        condition_wait(&w->changed, &w->lock);
+        (void) writer_watch(w, CLOCK_NEVER);
     mr_port_wait_end();
     return true;
 }
 
 int writer_close_now(mr_writer *w, uint64_t *undelivered, bool tell_closed)
 {
-    mutex_lock(&w->lock);
-    mr_port_wait_begin();
+    writer_lock(w);
     pump_claim(w);
     mr_port_wait_begin();
-    w->watchers++;
     while (w->inside > 0 || w->working)
-        condition_wait(&w->changed, &w->lock);
-    w->watchers--;
-    mr_port_wait_end();
+        (void) writer_watch(w, CLOCK_NEVER);
     mr_port_wait_end();
     w->working = true;
+    close_linger(w);
+    w->undelivered = w->counts.unacknowledged;
     close_posting(w);
     link_disconnect(w->link);
     uint64_t lost = w->undelivered;
     w->tell_closed = tell_closed;
     bool mine = close_packets(w);
-    mutex_unlock(&w->lock);
+    writer_unlock(w);
     if (mine)
         writer_free(w);
     if (undelivered != NULL)
         *undelivered = lost;
     if (lost == 0)
         return MR_OK;
-    return status_fail(MR_E_UNDELIVERED, 0, "%llu posted messages did not get across", (unsigned long long) lost);
+    return status_fail(MR_E_UNDELIVERED, 0, "%llu messages did not get across", (unsigned long long) lost);
 }
 
 void writer_free(mr_writer *w)
@@ -249,16 +253,16 @@ int mr_writer_close(mr_writer *writer, uint64_t *undelivered)
     if (w->generation != process_generation())
         return close_in_child(w);
     struct writer_frame *frame = writer_frame_of(w);
-    mutex_lock(&w->lock);
+    writer_lock(w);
     if (w->closing) {
-        mutex_unlock(&w->lock);
+        writer_unlock(w);
         return status_fail(MR_E_STOPPED, 0, "the writer is being closed already");
     }
     w->closing = true;
     for (struct writer_waiter *waiter = w->line; waiter != NULL; waiter = waiter->next)
         condition_signal(&waiter->changed);
     condition_broadcast(&w->changed);
-    mutex_unlock(&w->lock);
+    writer_unlock(w);
     if (frame != NULL) {
         frame->close = true;
         return MR_OK;

@@ -1,9 +1,8 @@
-/* writer_post.c: posts messages, and waits for those that were posted.
+/* writer_post.c: posts messages.
  *
  * Path    mr_writer_post > a copy, made before the lock is taken > queue_push by the policy > a worker, if none comes
- *         mr_writer_flush > until nothing older waits > until what had finished by then has been told
  *
- * Owners, invariants I1 to I7: writer_private.h.
+ * Owners, invariants G1 to I11: writer_private.h.
  * Drops   What a push drops is told on the posting thread, so that a producer that is too fast carries that work
  *         itself; but a message that is being sent at that moment is the pump's to decide (I4).
  */
@@ -63,20 +62,18 @@ static int posting_ensure(mr_writer *w)
     if (w->posting != NULL || w->closing)
         return MR_OK;
     w->inside++;
-    mutex_unlock(&w->lock);
+    writer_unlock(w);
     struct writer_posting *mine = NULL;
     int status = posting_open(w, &mine);
-    mutex_lock(&w->lock);
+    writer_lock(w);
     if (status == MR_OK && w->posting == NULL && !w->closing) {
         w->posting = mine;
         mine = NULL;
     }
-    mutex_unlock(&w->lock);
+    writer_unlock(w);
     posting_discard(w, mine); /* another thread was first */
-    mutex_lock(&w->lock);
-    w->inside--;
-    if (w->watchers > 0)
-        condition_broadcast(&w->changed);
+    writer_lock(w);
+    writer_leave(w);
     return status;
 }
 
@@ -92,10 +89,8 @@ static int room_wait(mr_writer *w, uint32_t priority, size_t length)
     bool in_time = true;
     mr_port_wait_begin();
     w->inside++;
-    w->watchers++;
     while (!w->closing && in_time && !queue_has_room(queue, priority, length))
-        in_time = condition_wait_until(&w->changed, &w->lock, deadline);
-    w->watchers--;
+        in_time = writer_watch(w, deadline);
     w->inside--;
     mr_port_wait_end();
     if (w->closing) {
@@ -107,17 +102,25 @@ static int room_wait(mr_writer *w, uint32_t priority, size_t length)
     return MR_OK;
 }
 
+/* Where the oldest of a level was, for its gap (I11). */
+static uint64_t *gap_behind(mr_writer *w, uint32_t level)
+{
+    struct queue_node *next = w->posting->queue.level[level].first;
+    return next != NULL ? &message_of(next)->gap : &w->posting->gaps[level];
+}
+
 /* Takes over what a push has dropped; `told` is what this thread has to tell. */
 static void drops_take(mr_writer *w, struct queue_node *node, struct message_list *told)
 {
     while (node != NULL) {
         struct queue_node *next = node->next;
-        struct writer_message *message = (struct writer_message *) (void *) node;
+        struct writer_message *message = message_of(node);
         if (message == w->posting->sending) {
             message->dropped = true; /* I4 */
         } else {
             w->counts.dropped_oldest++;
-            w->posting->losses++;
+            w->losses++;
+            *gap_behind(w, message->node.level) += message->gap + 1;
             message->status = MR_E_DROPPED;
             if (message->on_posted != NULL)
                 message_list_append(told, message);
@@ -150,13 +153,17 @@ static int push(mr_writer *w, struct writer_message *message, uint32_t priority,
                            w->posting->queue.bytes);
     case QUEUE_DROPPED_NEWEST:
         w->counts.dropped_newest++;
+        w->posting->gaps[priority]++;
         return status_fail(MR_E_DROPPED, 0, "%zu messages of %zu bytes wait to be sent", w->posting->queue.messages,
                            w->posting->queue.bytes);
     }
     message->ticket = w->tickets++;
+    message->gap = w->posting->gaps[priority];
+    w->posting->gaps[priority] = 0;
     w->counts.posted++;
     drops_take(w, dropped, told);
-    if (w->role == PUMP_IDLE) {
+    pump_arrived(w, priority);
+    if (w->role == PUMP_IDLE || (w->role == PUMP_PARKED && w->reason == PUMP_ROOM && priority >= w->blocked_from)) {
         w->role = PUMP_PARKED; /* I2 */
         w->reason = PUMP_TURN;
         if (!w->working)
@@ -168,11 +175,9 @@ static int push(mr_writer *w, struct writer_message *message, uint32_t priority,
 static void tell_drops(mr_writer *w, struct message_list *told)
 {
     bool close = writer_tell_dropped(w, told);
-    mutex_lock(&w->lock);
-    w->inside--;
-    if (w->watchers > 0)
-        condition_broadcast(&w->changed);
-    mutex_unlock(&w->lock);
+    writer_lock(w);
+    writer_leave(w);
+    writer_unlock(w);
     if (close)
         (void) writer_close_now(w, NULL, true);
 }
@@ -193,71 +198,15 @@ int mr_writer_post(mr_writer *writer, const void *data, size_t length, uint32_t 
     if (length > 0)
         memcpy(message->data, data, length);
     struct message_list told = {NULL, NULL};
-    mutex_lock(&w->lock);
+    writer_lock(w);
     status = posting_ensure(w);
     if (status == MR_OK)
         status = push(w, message, priority, &told);
     w->inside += told.first != NULL;
-    mutex_unlock(&w->lock);
+    writer_unlock(w);
     if (status != MR_OK)
         memory_free(message);
     if (told.first != NULL)
         tell_drops(w, &told);
-    return status;
-}
-
-/* ---- flush ---- */
-
-/* Waits for `changed`; false when the time has come. */
-static bool flush_wait(mr_writer *w, uint64_t deadline)
-{
-    mr_port_wait_begin();
-    w->watchers++;
-    bool in_time = condition_wait_until(&w->changed, &w->lock, deadline);
-    w->watchers--;
-    mr_port_wait_end();
-    return in_time;
-}
-
-static int flush_to(mr_writer *w, uint64_t ticket, uint64_t deadline)
-{
-    bool in_time = true;
-    while (!w->closing && in_time && writer_oldest(w) < ticket)
-        in_time = flush_wait(w, deadline);
-    uint64_t finished = w->posting->finished_total;
-    while (!w->closing && in_time && w->posting->told_total < finished)
-        in_time = flush_wait(w, deadline);
-    if (w->closing)
-        return status_fail(MR_E_STOPPED, 0, "the writer is being closed");
-    if (writer_oldest(w) < ticket || w->posting->told_total < finished)
-        return status_fail(MR_E_TIMEOUT, 0, "%zu posted messages still wait", w->posting->queue.messages);
-    uint64_t losses = w->posting->losses;
-    w->posting->losses = 0;
-    if (losses > 0)
-        return status_fail(MR_E_DROPPED, 0, "%llu posted messages were dropped or refused",
-                           (unsigned long long) losses);
-    return MR_OK;
-}
-
-int mr_writer_flush(mr_writer *writer, uint32_t timeout_ms)
-{
-    mr_writer *w = writer;
-    int status = writer_check(w);
-    if (status != MR_OK)
-        return status;
-    if (writer_frame_of(w) != NULL)
-        return status_fail(MR_E_CALLBACK, 0, "flush would wait for the callback that it is called in");
-    uint64_t deadline = clock_deadline(timeout_ms);
-    mutex_lock(&w->lock);
-    if (w->closing) {
-        status = status_fail(MR_E_STOPPED, 0, "the writer is being closed");
-    } else if (w->posting != NULL) {
-        w->inside++;
-        status = flush_to(w, w->tickets, deadline);
-        w->inside--;
-        if (w->watchers > 0)
-            condition_broadcast(&w->changed);
-    }
-    mutex_unlock(&w->lock);
     return status;
 }

@@ -1,21 +1,24 @@
-/* writer_pump.c: sends what waits in a writer's line and queue, on whatever thread has the pump role, and tells.
+/* writer_pump.c: sends what waits in a writer's line and queue, on whatever thread has the pump role.
  *
  * Path    pump_run: pick the next > release the lock > link_connect, link_send > take the lock > finish it
- *         a thread in mr_writer_write: claims the role > [ pump_run > pump_wait ]* > pump_release
- *         a worker of the port: packet > pump_turn: pump_run > pump_release > writer_tell > pump_arm
+ *                   nothing left > gaps are told > what the last reader did not acknowledge is offered to the next one
+ *         a thread in mr_writer_write or mr_writer_flush: claims the role > [ pump_run > pump_wait ]* > pump_release
+ *         a worker of the port: writer_port.c
  *
- * Owners, invariants I1 to I7: writer_private.h.
+ * Owners, invariants G1 to I11: writer_private.h.
  * Absent  A failed attempt counts for every waiter that was in the line when it began; two of them and the waiter has
  *         its MR_E_NO_SLOT. Posted messages stay; their back-off is parked as PUMP_RETRY, and an attempt that a writing
  *         thread makes in between neither ends nor lengthens it.
+ * Keep    With MR_KEEP a waiter whose attempts are used up is marked instead, and what is picked goes to link_keep as long as
+ *         a marked one is in the line: what was posted before it, too, or it would overtake (I3).
+ * Backlog (I2) What makes the link connect for its sake alone keeps to the back-off, which ends when something of it has been
+ *         acknowledged: a reader that dies of its first message is not fed at full speed.
  */
 #include "slots/writer_private.h"
 
 #include <assert.h>
 
 #include "queue/memory.h"
-
-static _Thread_local struct writer_frame *frames;
 
 /* ---- the line ---- */
 
@@ -27,6 +30,7 @@ void writer_line_join(mr_writer *w, struct writer_waiter *waiter)
         link = &(*link)->next;
     waiter->next = *link;
     *link = waiter;
+    pump_arrived(w, waiter->level);
 }
 
 static void line_take_out(mr_writer *w, struct writer_waiter *waiter)
@@ -40,12 +44,12 @@ static void line_take_out(mr_writer *w, struct writer_waiter *waiter)
 void writer_line_leave(mr_writer *w, struct writer_waiter *waiter)
 {
     while (w->sending_waiter == waiter) /* I4 */
-        condition_wait(&waiter->changed, &w->lock);
+        (void) writer_wait(w, &waiter->changed, CLOCK_NEVER);
     if (!waiter->done)
         line_take_out(w, waiter);
 }
 
-void writer_line_finish(mr_writer *w, struct writer_waiter *waiter, int status)
+static void line_finish(mr_writer *w, struct writer_waiter *waiter, int status)
 {
     line_take_out(w, waiter);
     waiter->status = status;
@@ -60,7 +64,7 @@ static void line_refuse(mr_writer *w, uint64_t seen, int status)
     while (waiter != NULL) {
         struct writer_waiter *next = waiter->next;
         if (waiter->ticket < seen)
-            writer_line_finish(w, waiter, status);
+            line_finish(w, waiter, status);
         waiter = next;
     }
 }
@@ -70,44 +74,38 @@ static void line_absent(mr_writer *w, uint64_t seen)
     struct writer_waiter *waiter = w->line;
     while (waiter != NULL) {
         struct writer_waiter *next = waiter->next;
-        if (waiter->ticket < seen && ++waiter->attempts == WRITE_ATTEMPTS)
-            writer_line_finish(w, waiter, MR_E_NO_SLOT);
+        if (waiter->ticket < seen && ++waiter->attempts >= WRITE_ATTEMPTS) {
+            if (w->options.when_absent == MR_KEEP)
+                waiter->keep = true;
+            else
+                line_finish(w, waiter, MR_E_NO_SLOT);
+        }
         waiter = next;
+    }
+}
+
+static bool line_keeps(const mr_writer *w)
+{
+    const struct writer_waiter *waiter = w->line;
+    while (waiter != NULL && !waiter->keep)
+        waiter = waiter->next;
+    return waiter != NULL;
+}
+
+/* No more can be kept: the next run tries the slot again first. */
+static void line_keep_no_more(mr_writer *w)
+{
+    for (struct writer_waiter *waiter = w->line; waiter != NULL; waiter = waiter->next) {
+        waiter->keep = false;
+        waiter->attempts = 0;
     }
 }
 
 /* ---- posted messages ---- */
 
-static struct writer_message *message_of(struct queue_node *node)
-{
-    return (struct writer_message *) (void *) node;
-}
-
-void message_list_append(struct message_list *list, struct writer_message *message)
-{
-    message->node.next = NULL;
-    if (list->last != NULL)
-        list->last->node.next = &message->node;
-    else
-        list->first = message;
-    list->last = message;
-}
-
-struct writer_message *message_list_take(struct message_list *list)
-{
-    struct writer_message *message = list->first;
-    if (message != NULL) {
-        list->first = message_of(message->node.next);
-        if (list->first == NULL)
-            list->last = NULL;
-    }
-    return message;
-}
-
 void writer_message_finish(mr_writer *w, struct writer_message *message, int status)
 {
-    if (status != MR_OK)
-        w->posting->losses++;
+    w->losses += status != MR_OK;
     if (message->on_posted == NULL) {
         memory_free(message);
         return;
@@ -133,6 +131,39 @@ uint64_t writer_oldest(const mr_writer *w)
     return oldest;
 }
 
+/* ---- gaps (I11) ---- */
+
+static void gap_hand(mr_writer *w, uint32_t level, uint64_t *count)
+{
+    if (*count == 0)
+        return;
+    link_gap(w->link, level, *count);
+    *count = 0;
+    w->gaps_owed = w->acknowledges;
+}
+
+/* One message that had its turn, and does not go out. */
+static void gap_of_one(mr_writer *w, uint32_t level)
+{
+    uint64_t one = 1;
+    gap_hand(w, level, &one);
+}
+
+/* Those that come before the next message of this level, which is in the line (`message` NULL) or in the queue. */
+static void gaps_before(mr_writer *w, uint32_t level, struct writer_message *message)
+{
+    if (message != NULL)
+        gap_hand(w, level, &message->gap);
+    else if (w->posting != NULL && w->posting->queue.level[level].first == NULL)
+        gap_hand(w, level, &w->posting->gaps[level]);
+}
+
+void writer_gaps_hand(mr_writer *w)
+{
+    for (uint32_t level = 0; w->posting != NULL && level < w->options.levels; level++)
+        gaps_before(w, level, NULL);
+}
+
 /* The slot says no: what waits is told so, and not tried again. */
 static void posted_refuse(mr_writer *w, int status)
 {
@@ -140,9 +171,37 @@ static void posted_refuse(mr_writer *w, int status)
     while (node != NULL) {
         struct queue_node *next = node->next;
         w->counts.dropped_refused++;
+        gap_hand(w, node->level, &message_of(node)->gap);
+        gap_of_one(w, node->level);
         writer_message_finish(w, message_of(node), status);
         node = next;
     }
+}
+
+/* ---- the back-off ---- */
+
+/* False: that is so already. */
+static bool back_off_begin(mr_writer *w)
+{
+    uint64_t now = clock_now();
+    if (w->retry_at > now)
+        return false;
+    uint32_t longest = w->options.backoff_max_ms;
+    uint32_t next = w->backoff_ms > longest / 2 ? longest : w->backoff_ms * 2;
+    w->backoff_ms = w->backoff_ms == 0 ? w->options.backoff_min_ms : next;
+    w->retry_at = now + (uint64_t) w->backoff_ms * 1000000u;
+    return true;
+}
+
+void pump_back_off(mr_writer *w)
+{
+    w->counts.backoffs += back_off_begin(w);
+}
+
+void pump_back_off_end(mr_writer *w)
+{
+    w->backoff_ms = 0;
+    w->retry_at = 0;
 }
 
 /* ---- one run ---- */
@@ -161,8 +220,8 @@ static void pump_pick(const mr_writer *w, struct writer_waiter **waiter, struct 
         *message = NULL;
 }
 
-/* Connects if need be, and sends; the lock is released meanwhile. */
-static int pump_attempt(mr_writer *w, struct writer_waiter *waiter, struct writer_message *message)
+/* Connects if need be, and sends, or keeps it for the next slot; the lock is released meanwhile. */
+static int pump_attempt(mr_writer *w, struct writer_waiter *waiter, struct writer_message *message, bool keep)
 {
     const void *data = waiter != NULL ? waiter->data : message->data;
     size_t length = waiter != NULL ? waiter->length : message->length;
@@ -170,16 +229,19 @@ static int pump_attempt(mr_writer *w, struct writer_waiter *waiter, struct write
     w->sending_waiter = waiter; /* I4 */
     if (message != NULL)
         w->posting->sending = message;
-    mutex_unlock(&w->lock);
+    gaps_before(w, level, message);
+    writer_unlock(w);
     int status = MR_OK;
-    bool connect = !link_connected(w->link);
+    bool connect = !keep && !link_connected(w->link);
     if (connect)
         status = link_connect(w->link, 0);
     bool connected = connect && status == MR_OK;
-    if (status == MR_OK)
+    if (keep)
+        status = link_keep(w->link, data, length, level);
+    else if (status == MR_OK)
         status = link_send(w->link, data, length, level);
     size_t max_message = link_max_message(w->link);
-    mutex_lock(&w->lock);
+    writer_lock(w);
     w->max_message = max_message;
     w->counts.connects += connected;
     w->sending_waiter = NULL;
@@ -191,21 +253,23 @@ static int pump_attempt(mr_writer *w, struct writer_waiter *waiter, struct write
 }
 
 /* The message is out, or can never be. */
-static void pump_settle(mr_writer *w, struct writer_waiter *waiter, struct writer_message *message, int status)
+static void pump_settle(mr_writer *w, struct writer_waiter *waiter, struct writer_message *message, int status,
+                        bool kept)
 {
     if (status == MR_OK) {
         w->counts.written++;
         w->counts.bytes += waiter != NULL ? waiter->length : message->length;
-        if (w->posting != NULL) {
-            w->posting->backoff_ms = 0;
-            w->posting->retry_at = 0;
-        }
+        w->counts.kept += kept;
+        if (!kept)
+            pump_back_off_end(w);
     }
     if (waiter != NULL) {
-        writer_line_finish(w, waiter, status);
+        line_finish(w, waiter, status);
         return;
     }
     assert(w->posting != NULL);
+    if (status != MR_OK)
+        gap_of_one(w, message->node.level);
     (void) queue_remove(&w->posting->queue, &message->node); /* dropped meanwhile: not there any more */
     w->counts.dropped_refused += status != MR_OK;
     writer_message_finish(w, message, status);
@@ -223,17 +287,84 @@ static bool pump_failed(mr_writer *w, int status, uint64_t seen, bool *again)
     line_refuse(w, seen, status);
     if (status == MR_E_ACCESS)
         posted_refuse(w, status);
+    flush_end(w, status);
     return w->line != NULL;
+}
+
+/* Connects for the sake of what the last reader did not acknowledge. PUMP_BUDGET: go on. */
+static enum pump_end pump_offer(mr_writer *w)
+{
+    if (clock_now() < w->retry_at)
+        return PUMP_ABSENT;
+    writer_unlock(w);
+    int status = link_connect(w->link, 0);
+    size_t max_message = link_max_message(w->link);
+    writer_lock(w);
+    w->max_message = max_message;
+    if (status != MR_OK && status != MR_E_NO_SLOT && status != MR_E_GONE && status != MR_E_TIMEOUT)
+        flush_end(w, status);
+    if (status != MR_OK) {
+        pump_back_off(w);
+        return status == MR_E_TIMEOUT ? PUMP_BUSY : PUMP_ABSENT;
+    }
+    (void) back_off_begin(w);
+    w->counts.connects++;
+    w->backlog = link_unacknowledged(w->link);
+    return PUMP_BUDGET;
+}
+
+/* Nothing waits to be sent: what else there is to do. PUMP_BUDGET: go on. */
+static enum pump_end pump_empty(mr_writer *w)
+{
+    w->blocked_from = 0;
+    if (!w->acknowledges)
+        return PUMP_EMPTY;
+    writer_gaps_hand(w);
+    if (w->gaps_owed && link_connected(w->link)) {
+        int status = link_tell_gaps(w->link);
+        w->gaps_owed = status != MR_OK;
+        if (status == MR_E_FULL)
+            return PUMP_FULL;
+    }
+    uint64_t left = link_unacknowledged(w->link);
+    if (left < w->backlog || left == 0) {
+        w->backlog = 0;
+        pump_back_off_end(w);
+    }
+    return link_connected(w->link) || left == 0 ? PUMP_EMPTY : pump_offer(w);
 }
 
 static bool untold_full(const mr_writer *w)
 {
-    return w->posting->finished_total - w->posting->told_total >= UNTOLD_MAX;
+    return w->posting != NULL && w->posting->finished_total - w->posting->told_total >= UNTOLD_MAX;
 }
 
 static enum pump_end pump_end_of(const struct writer_waiter *self)
 {
     return self->status == MR_OK || self->status == MR_E_TOO_BIG ? PUMP_DONE : PUMP_ABSENT;
+}
+
+/* The attempt at one of the two has failed. Returns how the run ends by that; PUMP_BUDGET: it does not. */
+static enum pump_end pump_unsent(mr_writer *w, struct writer_message *message, int status, bool kept, uint64_t seen,
+                                 uint32_t level, bool *again)
+{
+    if (message != NULL && message->dropped) { /* I4 */
+        w->counts.dropped_oldest++;
+        gap_of_one(w, level);
+        writer_message_finish(w, message, MR_E_DROPPED);
+    }
+    w->blocked_from = UINT32_MAX;
+    if (status == MR_E_FULL) {
+        w->counts.waits++;
+        w->blocked_from = level + 1;
+        if (!kept)
+            return PUMP_FULL;
+        line_keep_no_more(w);
+        return PUMP_ABSENT;
+    }
+    if (status == MR_E_TIMEOUT)
+        return PUMP_BUSY;
+    return pump_failed(w, status, seen, again) ? PUMP_BUDGET : PUMP_ABSENT;
 }
 
 enum pump_end pump_run(mr_writer *w, struct writer_waiter *self)
@@ -244,29 +375,26 @@ enum pump_end pump_run(mr_writer *w, struct writer_waiter *self)
         struct writer_waiter *waiter;
         struct writer_message *message;
         pump_pick(w, &waiter, &message);
-        if (waiter == NULL && message == NULL)
-            return PUMP_EMPTY;
+        if (waiter == NULL && message == NULL) {
+            enum pump_end end = pump_empty(w);
+            if (end != PUMP_BUDGET)
+                return end;
+            continue;
+        }
         if (message != NULL && self != NULL && untold_full(w))
             return PUMP_UNTOLD; /* I6 */
         uint64_t seen = w->tickets;
+        uint32_t level = waiter != NULL ? waiter->level : message->node.level;
+        bool keep = w->options.when_absent == MR_KEEP && line_keeps(w);
         bytes += waiter != NULL ? waiter->length : message->length;
-        int status = pump_attempt(w, waiter, message);
+        int status = pump_attempt(w, waiter, message, keep);
         if (status == MR_OK || status == MR_E_TOO_BIG) {
             again = false;
-            pump_settle(w, waiter, message, status);
+            pump_settle(w, waiter, message, status, keep);
         } else {
-            if (message != NULL && message->dropped) {
-                w->counts.dropped_oldest++;
-                writer_message_finish(w, message, MR_E_DROPPED);
-            }
-            if (status == MR_E_FULL) {
-                w->counts.waits++;
-                return PUMP_FULL;
-            }
-            if (status == MR_E_TIMEOUT)
-                return PUMP_BUSY;
-            if (!pump_failed(w, status, seen, &again))
-                return PUMP_ABSENT;
+            enum pump_end end = pump_unsent(w, message, status, keep, seen, level, &again);
+            if (end != PUMP_BUDGET)
+                return end;
         }
         if (self != NULL && self->done)
             return pump_end_of(self);
@@ -275,19 +403,6 @@ enum pump_end pump_run(mr_writer *w, struct writer_waiter *self)
 }
 
 /* ---- the role ---- */
-
-static void back_off(mr_writer *w)
-{
-    struct writer_posting *posting = w->posting;
-    uint64_t now = clock_now();
-    if (posting->retry_at > now)
-        return;
-    uint32_t longest = w->options.backoff_max_ms;
-    uint32_t next = posting->backoff_ms > longest / 2 ? longest : posting->backoff_ms * 2;
-    posting->backoff_ms = posting->backoff_ms == 0 ? w->options.backoff_min_ms : next;
-    posting->retry_at = now + (uint64_t) posting->backoff_ms * 1000000u;
-    w->counts.backoffs++;
-}
 
 bool pump_free(const mr_writer *w)
 {
@@ -301,18 +416,27 @@ bool pump_free(const mr_writer *w)
     return waiter != NULL; /* I6: it goes before all that is posted */
 }
 
+/* What a worker is needed for, once nobody has the role (I2). */
+static bool pump_owes(mr_writer *w, enum pump_end end)
+{
+    if (w->posting == NULL)
+        return false;
+    if (w->posting->queue.messages > 0 || (w->gaps_owed && end == PUMP_FULL))
+        return true;
+    return w->acknowledges && !link_connected(w->link) && link_unacknowledged(w->link) > 0;
+}
+
 void pump_release(mr_writer *w, enum pump_end end)
 {
-    struct writer_posting *posting = w->posting;
-    if (posting != NULL && (end == PUMP_ABSENT || end == PUMP_BUSY))
-        posting->absences++;
-    if (posting == NULL || posting->queue.messages == 0) {
+    w->absences += end == PUMP_ABSENT || end == PUMP_BUSY;
+    flush_look(w); /* I9 */
+    if (!pump_owes(w, end)) {
         w->role = PUMP_IDLE;
     } else {
         w->role = PUMP_PARKED;
         w->reason = end == PUMP_FULL ? PUMP_ROOM : end == PUMP_ABSENT || end == PUMP_BUSY ? PUMP_RETRY : PUMP_TURN;
         if (w->reason == PUMP_RETRY)
-            back_off(w);
+            pump_back_off(w);
     }
     if (w->line != NULL && pump_free(w))
         condition_signal(&w->line->changed); /* I1 */
@@ -325,244 +449,82 @@ void pump_release(mr_writer *w, enum pump_end end)
 void pump_claim(mr_writer *w)
 {
     w->wanted++;
-    if (w->role_blocked)
-        link_wake(w->link);
+    pump_wake(w);
     mr_port_wait_begin();
-    w->watchers++;
     while (w->role == PUMP_RUNNING)
-        condition_wait(&w->changed, &w->lock);
-    w->watchers--;
+        (void) writer_watch(w, CLOCK_NEVER);
     mr_port_wait_end();
     w->role = PUMP_RUNNING;
     w->wanted--;
 }
 
+void pump_wake(mr_writer *w)
+{
+    if (w->role != PUMP_RUNNING || !w->role_blocked)
+        return;
+    w->role_blocked = false;
+    link_wake(w->link);
+    if (w->watchers > 0)
+        condition_broadcast(&w->changed); /* it may be there */
+}
+
+void pump_arrived(mr_writer *w, uint32_t level)
+{
+    if (level >= w->blocked_from)
+        pump_wake(w);
+}
+
+/* Until the time comes for another attempt, or somebody calls pump_wake. */
+static void absent_wait(mr_writer *w, uint64_t deadline)
+{
+    pump_back_off(w);
+    uint64_t until = w->retry_at < deadline ? w->retry_at : deadline;
+    while (w->role_blocked && writer_watch(w, until)) {}
+}
+
+static int acknowledged_wait(mr_writer *w, const struct link_mark *mark, uint64_t deadline)
+{
+    int status = link_await(w->link, mark, deadline);
+    return status == MR_E_ACCESS ? status : MR_OK; /* of all else the next look tells */
+}
+
 void pump_wait(mr_writer *w, enum pump_end end, uint64_t deadline)
 {
-    if (end == PUMP_ABSENT) { /* the closing thread only: a waiter is done with an absent slot at once */
-        back_off(w);
-        uint64_t until = w->posting->retry_at < deadline ? w->posting->retry_at : deadline;
-        w->watchers++;
-        (void) condition_wait_until(&w->changed, &w->lock, until);
-        w->watchers--;
-        return;
+    struct link_mark mark;
+    writer_look(w);
+    flush_look(w);
+    if (end == PUMP_EMPTY) {
+        if (!link_connected(w->link))
+            return; /* it has just been seen to be gone */
+        link_mark(w->link, &mark);
+        if (w->flushes != NULL)
+            mark = w->flushes->mark;
     }
     w->role_blocked = true;
+    if (!w->working)
+        pump_arm(w); /* to tell what this thread has sent */
     if (w->watchers > 0)
         condition_broadcast(&w->changed);
-    mutex_unlock(&w->lock);
+    if (end == PUMP_ABSENT) {
+        absent_wait(w, deadline);
+        w->role_blocked = false;
+        return;
+    }
+    writer_unlock(w);
     bool connected = false;
+    int status = MR_OK;
     if (end == PUMP_FULL) {
         (void) link_wait(w->link, deadline); /* whatever it brings, the next attempt shows it */
+    } else if (end == PUMP_EMPTY) {
+        status = acknowledged_wait(w, &mark, deadline);
     } else if (end == PUMP_BUSY) {
         uint64_t slice = clock_now() + CONNECT_SLICE_NS;
         connected = link_connect(w->link, slice < deadline ? slice : deadline) == MR_OK;
     }
-    mutex_lock(&w->lock);
+    writer_lock(w);
     w->counts.connects += connected;
     w->role_blocked = false;
-}
-
-/* ---- the port ---- */
-
-static void arm_turn(mr_writer *w)
-{
-    struct writer_posting *posting = w->posting;
-    if (!posting->turn.pending)
-        posting->turn.pending = port_post(mr_port_backend(posting->port), &posting->turn.operation) == MR_OK;
-}
-
-static void arm_retry(mr_writer *w)
-{
-    struct writer_posting *posting = w->posting;
-    port *p = mr_port_backend(posting->port);
-    if (posting->retry.pending) {
-        if (posting->retry_armed > posting->retry_at)
-            port_cancel(p, &posting->retry.operation); /* its packet arms it again */
-        return;
-    }
-    posting->retry_armed = posting->retry_at;
-    posting->retry.pending = port_set_deadline(p, &posting->retry.operation, posting->retry_at) == STARTED_PENDING;
-    if (!posting->retry.pending && posting->retry.operation.status == MR_OK) {
-        w->reason = PUMP_TURN; /* the time had come */
-        arm_turn(w);
-    }
-}
-
-static void arm_room(mr_writer *w)
-{
-    struct writer_posting *posting = w->posting;
-    if (posting->room.pending)
-        return;
-    posting->room.pending =
-        link_watch(w->link, mr_port_backend(posting->port), &posting->room.operation) == STARTED_PENDING;
-    if (posting->room.pending)
-        return;
-    int status = posting->room.operation.status;
-    if (status == MR_OK || status == MR_E_GONE) {
-        w->reason = PUMP_TURN;
-        arm_turn(w);
-    } else if (status != MR_E_STOPPED) {
-        w->reason = PUMP_RETRY; /* cannot be watched now: looked at after a while instead */
-        back_off(w);
-        arm_retry(w);
-    }
-}
-
-void pump_arm(mr_writer *w)
-{
-    if (w->posting == NULL || w->closing)
-        return;
-    if (w->posting->finished.first != NULL)
-        arm_turn(w);
-    if (w->role != PUMP_PARKED)
-        return;
-    switch (w->reason) {
-    case PUMP_TURN:
-        arm_turn(w);
-        break;
-    case PUMP_ROOM:
-        arm_room(w);
-        break;
-    case PUMP_RETRY:
-        arm_retry(w);
-        break;
-    }
-}
-
-void pump_hurry(mr_writer *w)
-{
-    if (w->role == PUMP_PARKED && w->reason == PUMP_RETRY) {
-        w->posting->retry_at = 0;
-        w->reason = PUMP_TURN;
-        if (!w->working)
-            pump_arm(w);
-    }
-}
-
-static bool pump_ready(const mr_writer *w, enum pump_reason reason)
-{
-    if (w->role != PUMP_PARKED || w->reason != reason || w->wanted > 0)
-        return false;
-    return reason != PUMP_RETRY || clock_now() >= w->posting->retry_at;
-}
-
-static void pump_turn(operation *completed, enum pump_reason reason)
-{
-    struct writer_operation *o = (struct writer_operation *) (void *) completed;
-    mr_writer *w = o->writer;
-    mutex_lock(&w->lock);
-    o->pending = false;
-    if (w->closing) {
-        bool last = w->ended && !writer_pending(w); /* I7 */
-        condition_broadcast(&w->changed);
-        mutex_unlock(&w->lock);
-        if (last)
-            writer_free(w);
-        return;
-    }
-    if (w->working) {
-        mutex_unlock(&w->lock); /* the worker that tells sees to it at its end */
-        return;
-    }
-    w->working = true;
-    if (pump_ready(w, reason)) {
-        w->role = PUMP_RUNNING;
-        pump_release(w, pump_run(w, NULL));
-    }
-    bool close = writer_tell(w);
-    w->working = false;
-    pump_arm(w);
-    if (w->line != NULL && pump_free(w))
-        condition_signal(&w->line->changed);
-    if (w->watchers > 0)
-        condition_broadcast(&w->changed);
-    mutex_unlock(&w->lock);
-    if (close)
-        (void) writer_close_now(w, NULL, true);
-}
-
-static void on_turn(operation *completed)
-{
-    pump_turn(completed, PUMP_TURN);
-}
-
-static void on_room(operation *completed)
-{
-    pump_turn(completed, PUMP_ROOM);
-}
-
-static void on_retry(operation *completed)
-{
-    pump_turn(completed, PUMP_RETRY);
-}
-
-void pump_init(mr_writer *w, struct writer_posting *posting)
-{
-    posting->turn = (struct writer_operation){.operation.handler = on_turn, .writer = w};
-    posting->room = (struct writer_operation){.operation.handler = on_room, .writer = w};
-    posting->retry = (struct writer_operation){.operation.handler = on_retry, .writer = w};
-}
-
-bool writer_pending(const mr_writer *w)
-{
-    const struct writer_posting *posting = w->posting;
-    return posting != NULL && (posting->turn.pending || posting->room.pending || posting->retry.pending);
-}
-
-/* ---- telling ---- */
-
-struct writer_frame *writer_frame_of(const mr_writer *w)
-{
-    struct writer_frame *frame = frames;
-    while (frame != NULL && frame->writer != w)
-        frame = frame->outer;
-    return frame;
-}
-
-/* Calls back for `message`, then for what posts inside the callbacks dropped. */
-static void frame_tell(struct writer_frame *frame, struct writer_message *message)
-{
-    while (message != NULL) {
-        message->on_posted(frame->writer, message->status, message->context);
-        memory_free(message);
-        message = message_list_take(&frame->dropped);
-    }
-}
-
-bool writer_tell(mr_writer *w)
-{
-    if (w->posting == NULL || w->posting->finished.first == NULL)
-        return false;
-    struct writer_frame frame = {.writer = w, .outer = frames};
-    frames = &frame;
-    struct writer_message *message = message_list_take(&w->posting->finished);
-    while (message != NULL) {
-        mutex_unlock(&w->lock);
-        frame_tell(&frame, message);
-        mutex_lock(&w->lock);
-        w->posting->told_total++;
-        message = message_list_take(&w->posting->finished);
-    }
-    frames = frame.outer;
-    return frame.close;
-}
-
-bool writer_tell_dropped(mr_writer *w, struct message_list *dropped)
-{
-    struct writer_message *message = message_list_take(dropped);
-    if (message == NULL)
-        return false;
-    struct writer_frame *outer = writer_frame_of(w);
-    if (outer != NULL) {
-        for (; message != NULL; message = message_list_take(dropped))
-            message_list_append(&outer->dropped, message);
-        return false;
-    }
-    struct writer_frame frame = {.writer = w, .outer = frames};
-    frames = &frame;
-    for (; message != NULL; message = message_list_take(dropped))
-        frame_tell(&frame, message);
-    frames = frame.outer;
-    return frame.close;
+    if (status != MR_OK)
+        flush_end(w, status);
+    flush_look(w); /* I9 */
 }
