@@ -13,7 +13,7 @@
 
 static const struct command *const commands[] = {
     &command_throughput, &command_latency, &command_fan_in, &command_burst, &command_soak,
-    &command_memory,     &command_compare, &command_rows,   &command_peers,
+    &command_memory,     &command_compare, &command_rows,   &command_plot,  &command_peers,
 };
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 

@@ -12,6 +12,7 @@ extern const struct command command_soak;
 extern const struct command command_memory;
 extern const struct command command_compare;
 extern const struct command command_rows;
+extern const struct command command_plot;
 extern const struct command command_peers;
 
 /* The whole program: returns its exit code. */

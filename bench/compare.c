@@ -282,10 +282,11 @@ static void real_or_null(struct json *json, const char *key, double number)
     }
 }
 
-static void print_json(const struct comparison *comparison)
+void comparison_json(const struct comparison *comparison, FILE *stream)
 {
-    struct json json = {.stream = stdout};
+    struct json json = {.stream = stream};
     json_object(&json, NULL);
+    json_text(&json, "command", "compare");
     machine_json(&json);
     json_array(&json, "rows");
     for (unsigned i = 0; i < comparison->count; i++) {
@@ -309,6 +310,9 @@ static void print_json(const struct comparison *comparison)
         real_or_null(&json, "ratio_max", series_maximum(&entry->ratios));
         json_count(&json, "repetitions",
                    entry->rates.count > entry->p50_us.count ? entry->rates.count : entry->p50_us.count);
+        if (entry->latency.count > 0) {
+            curve_json(&json, &entry->latency);
+        }
         json_end_object(&json);
     }
     json_end_array(&json);
@@ -435,7 +439,7 @@ static int run_compare(int argc, char **argv)
     }
     if (code < 0) {
         if (comparison.options.json) {
-            print_json(&comparison);
+            comparison_json(&comparison, stdout);
         } else {
             print_table(&comparison);
         }

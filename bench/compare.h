@@ -2,6 +2,8 @@
 #ifndef BENCH_COMPARE_H
 #define BENCH_COMPARE_H
 
+#include <stdio.h>
+
 #include "load.h"
 #include "series.h"
 
@@ -40,6 +42,9 @@ struct comparison {
     unsigned step;     /* for the progress bar */
     unsigned steps;
 };
+
+/* Writes it as JSON. */
+void comparison_json(const struct comparison *comparison, FILE *stream);
 
 /* Draws the comparison into a folder: BENCH_DONE or BENCH_ERROR. */
 int plot_comparison(const struct comparison *comparison, const char *directory);

@@ -168,6 +168,18 @@ void latency_json(struct json *json, const struct latency *latency)
     }
 }
 
+void curve_json(struct json *json, const struct latency *latency)
+{
+    json_array(json, "curve");
+    for (unsigned i = 0; i < LATENCY_CURVE; i++) {
+        json_object(json, NULL);
+        json_real(json, "percent", latency_percents[i]);
+        json_real(json, "us", (double) latency->curve[i] / 1e3);
+        json_end_object(json);
+    }
+    json_end_array(json);
+}
+
 void run_json(struct json *json, const struct plan *plan, const struct run_result *result)
 {
     json_text(json, "peer", plan->peer_name);
@@ -186,6 +198,9 @@ void run_json(struct json *json, const struct plan *plan, const struct run_resul
     json_real(json, "reader_seconds", (double) result->reader_time / 1e9);
     json_real(json, "late_p50_us", (double) result->late_p50 / 1e3);
     json_count(json, "reader_resident", result->reader_memory.resident);
+    if (result->latency.count > 0) {
+        curve_json(json, &result->latency);
+    }
     if (plan->peer.levels > 1) {
         json_array(json, "levels");
         for (unsigned l = 0; l < plan->peer.levels; l++) {

@@ -17,6 +17,8 @@ void run_json(struct json *json, const struct plan *plan, const struct run_resul
 /* The fields that tell what happened to messages. */
 void counts_json(struct json *json, const struct tally_counts *counts);
 void latency_json(struct json *json, const struct latency *latency);
+/* All of the curve, for drawing: "curve": [{"percent": 50, "us": 7.1}, …]. */
+void curve_json(struct json *json, const struct latency *latency);
 void machine_json(struct json *json);
 
 /* Prints what was lost and such on standard error: BENCH_DAMAGED, or BENCH_DONE where nothing was. */
