@@ -24,6 +24,7 @@
  *   CAP, LAST  cells in the ring, and in all that the writer writes
  *   SIZES      records have 1..SIZES cells, and a wrap record comes on top
  *   KEEP       so many cells the user may keep unacknowledged until more messages come (chosen at every message)
+ *   THREAD     another thread of the reader's acknowledges, with a store buffer of its own (ring_window.c)
  *   FLUSH      the writer may also wait until everything is acknowledged
  *   WRITER_DIES, READER_DIES   killed at any instant, or never
  *   LIVE       the marks for the claims at the end
@@ -76,6 +77,15 @@
 byte mem[4 + CAP];
 chan wbuf = [4] of { byte, byte };
 chan rbuf = [3] of { byte, byte };
+#ifdef THREAD
+chan abuf = [2] of { byte, byte }; /* of the thread that acknowledges */
+byte head, position, told, keep, shown;
+bool locked; /* the window's lock */
+#define hbuf abuf
+#else
+#define shown position
+#define hbuf rbuf
+#endif
 
 bool bell;                   /* the doorbell's event, edge-triggered: gone when it has been waited for */
 bool packet;                 /* "it is free" waits on the socket; what cannot be sent beside it would wake no better */
@@ -98,6 +108,12 @@ inline membarrier(mine, other)
         :: other?word, value -> mem[word] = value
         :: empty(other) -> break
         od;
+#ifdef THREAD
+        do
+        :: abuf?word, value -> mem[word] = value
+        :: empty(abuf) -> break
+        od;
+#endif
         word = 0;
         value = 0
     };
@@ -140,21 +156,32 @@ end:
     od
 }
 
+#ifdef THREAD
+proctype a_drain()
+{
+    byte word, value;
+end:
+    do
+    :: d_step { abuf?word, value -> mem[word] = value; word = 0; value = 0 }
+    od
+}
+#endif
+
 /* In both: a step, which is one atomic, does one thing that the other side can notice or that notices the other side
  * (a load, stores into one's own buffer, a barrier and the load behind it, a system call), and whatever is private. */
 
-/* ---- the writer: its own tail, and head as last seen ---- */
+/* ---- the writer: its own tail, and head as last `seen` ---- */
 
 #if MUTANT == ONE_CELL_TOO_MANY
-#define fits (tail - head + need <= CAP + 1)
+#define fits (tail - seen + need <= CAP + 1)
 #else
-#define fits (tail - head + need <= CAP)
+#define fits (tail - seen + need <= CAP)
 #endif
 
 inline ring_refresh() /* F1 */
 {
-    assert(mem[HEAD] >= head && mem[HEAD] <= tail); /* I1 I3 */
-    head = mem[HEAD]
+    assert(mem[HEAD] >= seen && mem[HEAD] <= tail); /* I1 I3 */
+    seen = mem[HEAD]
 }
 
 inline choose()
@@ -166,7 +193,7 @@ inline choose()
     :: tail < LAST -> size = 2
 #endif
 #ifdef FLUSH
-    :: tail > head -> size = 0
+    :: tail > seen -> size = 0
 #endif
     fi;
     if
@@ -213,7 +240,7 @@ inline ring_commit()
 
 proctype writer()
 {
-    byte tail, head, rung, size, need, number, epoch;
+    byte tail, seen, rung, size, need, number, epoch;
     byte word, value;
 #if MUTANT == RUNG_FORGOTTEN
     byte last_rung;
@@ -336,9 +363,9 @@ inline ring_release_look()
 #if MUTANT == HALF_ALWAYS
             told = want
 #else
-            assert(mem[TAIL] >= position && mem[TAIL] - head <= CAP);
+            assert(mem[TAIL] >= shown && mem[TAIL] - head <= CAP);
             if
-            :: (mem[TAIL] - head) * 2 <= CAP || position == mem[TAIL] -> told = want
+            :: (mem[TAIL] - head) * 2 <= CAP || shown == mem[TAIL] -> told = want
             :: else -> want = 0
             fi
 #endif
@@ -349,6 +376,18 @@ inline ring_release_look()
         fi
     :: want == 0
     fi
+}
+
+/* When it is found empty. */
+inline look_when_empty()
+{
+#ifdef THREAD
+    atomic { !locked -> locked = 1; shown = position };
+    ring_release_look();
+    locked = 0
+#else
+    ring_release_look()
+#endif
 }
 
 inline take()
@@ -382,19 +421,37 @@ inline take()
 inline acknowledge()
 {
     atomic {
+#ifdef THREAD
+        due && !locked -> locked = 1;
+#else
         due;
+#endif
         if
         :: mem[CELL + head % CAP] == WRAP -> head = head + CAP - head % CAP
         :: else -> head = head + mem[CELL + head % CAP] % 4
         :: keep == 0 -> head = position
         fi;
-        rbuf!HEAD, head /* H1 */
+        hbuf!HEAD, head /* H1 */
     };
 #if defined(N_FENCE) && MUTANT != NO_BARRIER_RELEASE
-    empty(rbuf); /* B */
+    empty(hbuf); /* B */
 #endif
     ring_release_look()
+#ifdef THREAD
+    ; atomic { empty(abuf) -> locked = 0 } /* the unlocking store comes behind */
+#endif
 }
+
+#ifdef THREAD
+proctype user()
+{
+    byte want;
+end:
+    do
+    :: acknowledge()
+    od
+}
+#endif
 
 /* The socket's end has been seen: whatever was committed is in the ring by now. */
 inline hung_up()
@@ -407,7 +464,10 @@ inline hung_up()
 
 proctype reader()
 {
-    byte tail, head, position, epoch, told, want, number, record, keep;
+    byte tail, epoch, want, number, record;
+#ifndef THREAD
+    byte head, position, told, keep;
+#endif
     byte word, value;
     bool look_late;
 #ifdef WRITER_DIES
@@ -420,7 +480,9 @@ proctype reader()
 awake:
     do
     :: atomic { position < tail -> take() }
+#ifndef THREAD
     :: acknowledge()
+#endif
     :: atomic { bell -> bell = 0 } /* of a sleep that is over */
 #ifdef WRITER_DIES
     :: hung_up()
@@ -446,7 +508,7 @@ awake:
 #if MUTANT != NO_LOOK_WHEN_EMPTY
         if
         :: look_late = 1 /* here or after the second look: both will do */
-        :: ring_release_look() /* N2 */
+        :: look_when_empty() /* N2 */
         fi;
 #endif
 #if MUTANT != NO_BARRIER_SLEEP && !defined(S_FENCE)
@@ -466,7 +528,7 @@ awake:
 #endif
         };
         if
-        :: look_late -> look_late = 0; ring_release_look()
+        :: look_late -> look_late = 0; look_when_empty()
         :: else
         fi;
 end_idle:
@@ -475,7 +537,9 @@ end_idle:
 #ifdef WRITER_DIES
         :: hung_up(); goto awake
 #endif
-        :: acknowledge() /* on another thread */
+#ifndef THREAD
+        :: acknowledge() /* while it is idle otherwise */
+#endif
         od
     od;
 #ifdef READER_DIES
@@ -516,6 +580,10 @@ init
         run reader();
         run w_drain();
         run r_drain();
+#ifdef THREAD
+        run a_drain();
+        run user();
+#endif
 #if defined(WRITER_DIES) || defined(READER_DIES)
         run killer();
 #endif
