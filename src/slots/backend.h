@@ -245,7 +245,8 @@ struct link_mark {
 };
 void link_mark(const slot_link *l, struct link_mark *mark);
 /* Has everything before the mark been acknowledged? True where the lane does not acknowledge. Takes in what the reader has
- * said meanwhile, its end included: link_connected tells of that afterwards. */
+ * said meanwhile, its end included: link_connected tells of that afterwards. (A refusal that it has met is what the next
+ * link_connect returns: MR_E_ACCESS, once.) */
 bool link_passed(slot_link *l, const struct link_mark *mark);
 /* Waits until link_passed, the reader has gone (the link is disconnected then), link_wake, or `deadline` (MR_E_TIMEOUT). Room
  * ends it only where the last link_send was MR_E_FULL. MR_E_ACCESS: the slot has refused this writer, and the link is
