@@ -54,7 +54,12 @@ int load_run(const struct load_peer *load, struct plan *plan, const struct run_w
     }
     memcpy(plan->peer.address, load->address, sizeof(plan->peer.address));
     int status = run_execute(plan, parent, watch, result);
-    return status == MR_OK ? -1 : fail_status(status, NULL);
+    if (status == MR_OK) {
+        return -1;
+    }
+    int code = fail_status(status, NULL);
+    return plan->peer.target[0] != '\0' ? code
+                                        : BENCH_ERROR; /* a slot of the run's own that is not there is another matter */
 }
 
 /* ------------------------------------------------------------------------------------------------ runs of one command */

@@ -18,6 +18,7 @@
 #define SECOND        UINT64_C(1000000000)
 #define READY_TIMEOUT (60 * SECOND)
 #define STUCK         (20 * SECOND)
+#define READER_TOO    UINT64_C(100000000) /* how long a reader that failed may take to say so */
 #define ASK_EVERY     SECOND
 #define PATIENCE_MS   5000u
 
@@ -138,6 +139,31 @@ static void take_progress(struct run *run)
     }
 }
 
+/* A writer has failed. Where the reader has too, or has ended, that came first and is what is told. */
+static int failed_writer(struct run *run, size_t index)
+{
+    struct status_memo memo;
+    size_t reader = 0;
+    char role[64];
+    int status = failed(run, index);
+    if (index < run->readers || run->readers == 0) {
+        return status;
+    }
+    status_save(&memo);
+    while (process_wait(run->processes, 1, 0, clock_now() + READER_TOO, &reader) == MR_OK) {
+        int received = channel_receive(&run->processes[0].channel, &run->packet, CLOCK_NEVER);
+        if (received != MR_OK) {
+            return status_fail(MR_E_GONE, 0, "%s, the reader's process ended without a word; %s: %s",
+                               run->plan.peer_name, role_of(run, index, role, sizeof(role)), memo.text);
+        }
+        if (run->packet.kind == PACKET_FAILED) {
+            return failed(run, 0);
+        }
+    }
+    status_restore(&memo);
+    return status;
+}
+
 /* Waits for the next packet of any process up to the deadline. MR_E_TIMEOUT then. Progress is taken and not returned. */
 static int next_packet(struct run *run, uint64_t deadline, size_t *index)
 {
@@ -158,7 +184,7 @@ static int next_packet(struct run *run, uint64_t deadline, size_t *index)
             return status;
         }
         if (run->packet.kind == PACKET_FAILED) {
-            return failed(run, *index);
+            return failed_writer(run, *index);
         }
         if (run->packet.kind != PACKET_PROGRESS) {
             return MR_OK;

@@ -1,0 +1,247 @@
+/* test_tally.c: lost, repeated, out of order and garbled messages are counted for what they are. */
+#include <limits.h>
+#include <string.h>
+
+#include "plan.h"
+#include "queue/memory.h"
+#include "tally.h"
+#include "test.h"
+
+static struct plan plan;
+static struct tally tally;
+static struct message_maker maker;
+
+/* Two writers, two slots with two levels, or as told. */
+static void begin(unsigned slots, unsigned writers, bool every, size_t size)
+{
+    plan = (struct plan){.writers = writers, .every = every, .mix = {500, 500}};
+    plan.peer.slots = slots;
+    plan.sizes.minimum = size;
+    plan.sizes.maximum = size;
+    plan.mix[1] = size < MESSAGE_SHORT ? 0 : 500;
+    CHECK(plan_complete(&plan) == NULL);
+    CHECK(tally_open(&tally, &plan));
+    CHECK(message_maker_open(&maker, size, MESSAGE_ALL));
+}
+
+static void take_at(unsigned slot, unsigned connection, unsigned level, uint64_t number)
+{
+    struct message_note note = {connection, level, number, 0};
+    message_make(&maker, plan_largest(&plan), slot, &note);
+    tally_take(&tally, slot, maker.data, plan_largest(&plan));
+}
+
+static void take(unsigned connection, unsigned level, uint64_t number)
+{
+    take_at(plan_slot(&plan, connection), connection, level, number);
+}
+
+static void check_counts(const uint64_t *sent, uint64_t lost, uint64_t repeated, uint64_t reordered, uint64_t garbled)
+{
+    struct tally_counts counts = tally_result(&tally, sent);
+    CHECK_EQ(counts.lost, lost);
+    CHECK_EQ(counts.repeated, repeated);
+    CHECK_EQ(counts.reordered, reordered);
+    CHECK_EQ(counts.garbled, garbled);
+    CHECK_EQ(tally_damaged(&counts), lost + repeated + reordered + garbled != 0);
+    tally_close(&tally);
+    message_maker_close(&maker);
+}
+
+TEST(bench_tally, all_is_well)
+{
+    static const uint64_t sent[] = {100, 100, 100, 100};
+    begin(2, 2, false, 64);
+    for (uint64_t n = 0; n < 100; n++) {
+        for (unsigned stream = 0; stream < 4; stream++) {
+            take(stream / 2, stream % 2, n);
+        }
+    }
+    CHECK_EQ(tally_received(&tally), 400);
+    check_counts(sent, 0, 0, 0, 0);
+}
+
+TEST(bench_tally, lost_in_the_middle_at_the_end_and_all)
+{
+    static const uint64_t sent[] = {10, 10, 0, 5};
+    begin(2, 2, false, 64);
+    for (uint64_t n = 0; n < 10; n++) {
+        if (n != 3 && n != 4) {
+            take(0, 0, n);
+        }
+        if (n < 9) {
+            take(0, 1, n);
+        }
+    }
+    check_counts(sent, 2 + 1 + 5, 0, 0, 0);
+}
+
+TEST(bench_tally, repeated_at_once_and_much_later)
+{
+    static const uint64_t sent[] = {10, 0, 0, 0};
+    begin(2, 2, false, 64);
+    for (uint64_t n = 0; n < 10; n++) {
+        take(0, 0, n);
+    }
+    take(0, 0, 9);
+    take(0, 0, 0);
+    take(0, 0, 0);
+    check_counts(sent, 0, 3, 0, 0);
+}
+
+TEST(bench_tally, out_of_order_is_not_lost_and_a_second_late_one_is_a_repeat)
+{
+    static const uint64_t sent[] = {8, 0, 0, 0};
+    begin(2, 2, false, 64);
+    static const uint64_t order[] = {0, 5, 2, 3, 1, 4, 7, 6, 3};
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+        take(0, 0, order[i]);
+    }
+    check_counts(sent, 0, 1, 5, 0);
+}
+
+TEST(bench_tally, a_gap_filled_from_the_middle_keeps_both_sides)
+{
+    static const uint64_t sent[] = {101, 0, 0, 0};
+    begin(2, 2, false, 64);
+    take(0, 0, 100);
+    take(0, 0, 50);
+    take(0, 0, 50);
+    take(0, 0, 49);
+    take(0, 0, 51);
+    take(0, 0, 0);
+    check_counts(sent, 101 - 5, 1, 4, 0);
+}
+
+TEST(bench_tally, more_gaps_than_are_kept_stay_lost)
+{
+    uint64_t sent[4] = {0};
+    begin(2, 2, false, 64);
+    uint64_t gaps = TALLY_GAPS_MAX + 10;
+    for (uint64_t n = 0; n < gaps; n++) {
+        take(0, 0, 2 * n + 1);
+    }
+    take(0, 0, 0); /* its gap was given up: a repeat, and its number stays lost */
+    sent[0] = 2 * gaps;
+    check_counts(sent, gaps, 1, 0, 0);
+}
+
+TEST(bench_tally, garbled_is_not_lost_as_well)
+{
+    static const uint64_t sent[] = {3, 0, 0, 0};
+    begin(2, 2, false, 64);
+    take(0, 0, 0);
+    struct message_note note = {0, 0, 1, 0};
+    message_make(&maker, 64, 0, &note);
+    maker.data[40] ^= 1;
+    tally_take(&tally, 0, maker.data, 64);
+    maker.data[40] ^= 1;
+    take(0, 0, 2);
+    check_counts(sent, 0, 0, 0, 1);
+}
+
+TEST(bench_tally, a_message_in_another_slot_is_garbled)
+{
+    static const uint64_t sent[] = {0, 0, 1, 0};
+    begin(2, 2, false, 64);
+    take_at(0, 1, 0, 0); /* made for slot 0, by a connection of slot 1 */
+    check_counts(sent, 0, 0, 0, 1);
+}
+
+TEST(bench_tally, a_connection_that_there_is_not_is_garbled)
+{
+    static const uint64_t sent[] = {0, 0, 0, 0};
+    begin(2, 2, false, 64);
+    take_at(0, 2, 0, 0);
+    take_at(0, 0, 2, 0);
+    check_counts(sent, 0, 0, 0, 2);
+}
+
+TEST(bench_tally, a_number_that_nobody_sent_is_garbled)
+{
+    static const uint64_t sent[] = {2, 0, 0, 0};
+    begin(2, 2, false, 64);
+    take(0, 0, 0);
+    take(0, 0, 1);
+    take(0, 0, 2);
+    check_counts(sent, 0, 0, 0, 1);
+}
+
+TEST(bench_tally, short_messages_and_numbers_above_32_bits)
+{
+    uint64_t sent[2] = {0};
+    begin(1, 1, false, 12);
+    tally.streams[0].next = UINT64_C(0xFFFFFFFE); /* as if so many had come */
+    for (uint64_t n = 0; n < 5; n++) {
+        if (n != 3) {
+            take(0, 0, UINT64_C(0xFFFFFFFE) + n);
+        }
+    }
+    sent[0] = UINT64_C(0xFFFFFFFE) + 5;
+    check_counts(sent, 1, 0, 0, 0);
+}
+
+TEST(bench_tally, the_smallest_are_only_counted)
+{
+    static const uint64_t sent[] = {5};
+    begin(1, 1, false, 4);
+    for (unsigned n = 0; n < 3; n++) {
+        tally_take(&tally, 0, "abcd", 4);
+    }
+    check_counts(sent, 2, 0, 0, 0);
+    begin(1, 1, false, 4);
+    for (unsigned n = 0; n < 7; n++) {
+        tally_take(&tally, 0, "abcd", 4);
+    }
+    check_counts(sent, 0, 2, 0, 0);
+}
+
+TEST(bench_tally, a_random_history_against_a_plain_array)
+{
+    enum { MOST = 3000 };
+    static bool come[MOST];
+    uint64_t state = test_seed();
+    uint64_t highest = 0;
+    uint64_t repeated = 0;
+    uint64_t reordered = 0;
+    uint64_t sent[2] = {MOST, 0};
+    begin(1, 1, false, 64);
+    for (unsigned i = 0; i < 2 * MOST; i++) {
+        uint64_t number = random_next(&state) % 4 == 0 ? random_next(&state) % (highest + 1) : highest;
+        number = number >= MOST ? MOST - 1 : number;
+        repeated += come[number];
+        reordered += !come[number] && number < highest;
+        come[number] = true;
+        highest = number >= highest ? number + 1 + (random_next(&state) % 8 == 0) : highest;
+        take(0, 0, number);
+    }
+    uint64_t lost = 0;
+    for (unsigned n = 0; n < MOST; n++) {
+        lost += !come[n];
+    }
+    check_counts(sent, lost, repeated, reordered, 0);
+}
+
+TEST(bench_tally, latency_counts_from_when_a_message_was_due)
+{
+    struct histogram sum;
+    struct message_note note = {0, 0, 0, 1}; /* a nanosecond after the machine's start */
+    begin(1, 1, false, 64);
+    tally_close(&tally);
+    plan.rate = 1;
+    CHECK(tally_open(&tally, &plan));
+    message_make(&maker, 64, 0, &note);
+    tally_take(&tally, 0, maker.data, 64);
+    note = (struct message_note){0, 0, 1, 0}; /* a flooding writer's: none */
+    message_make(&maker, 64, 0, &note);
+    tally_take(&tally, 0, maker.data, 64);
+    CHECK(tally_latencies(&tally, UINT_MAX, &sum));
+    CHECK_EQ(sum.total, 1);
+    CHECK(sum.maximum > 1000000);
+    histogram_close(&sum);
+    CHECK(tally_latencies(&tally, 1, &sum));
+    CHECK_EQ(sum.total, 0);
+    histogram_close(&sum);
+    tally_close(&tally);
+    message_maker_close(&maker);
+}
