@@ -1,5 +1,8 @@
 /* link_fake.h: slots/backend.h's writing end in memory, with faults by countdown. Link link_fake.c into a test program,
- * and the library's own link is left out. All functions may be called on any thread. */
+ * and the library's own link is left out. All functions may be called on any thread.
+ *
+ * After fake_acknowledges(true) links are like the ring's: each keeps what it has sent until the slot acknowledges it
+ * (fake_drain), sends it again to the next slot of the name, and is full by level. */
 #ifndef TEST_SUPPORT_LINK_FAKE_H
 #define TEST_SUPPORT_LINK_FAKE_H
 
@@ -17,6 +20,8 @@ struct fake_entry {
     size_t length;
     uint32_t level;
     uint32_t slot;
+    bool redelivered; /* not for the first time */
+    uint64_t gap;     /* not 0: no message, but word of so many that were dropped here */
 };
 
 struct fake_counts {
@@ -24,15 +29,24 @@ struct fake_counts {
     uint64_t sends;    /* calls of link_send */
     uint64_t waits;
     uint64_t watches;
-    uint64_t links; /* open now */
+    uint64_t awaits;       /* calls of link_await */
+    uint64_t watched_ends; /* calls of link_watch_mark */
+    uint64_t links;        /* open now */
 };
 
 /* The slot fake_name(number): live or not. Going down ends its connections; coming up, it is empty. */
 const char *fake_name(uint32_t number);
 void fake_live(uint32_t number, bool live);
-/* How many messages it holds before it is full; beginning: no bound. */
+/* Whether links acknowledge that are opened from now on. */
+void fake_acknowledges(bool acknowledges);
+/* How many messages it holds before it is full; beginning: no bound. For a link that acknowledges: how many of a level may
+ * be unacknowledged. */
 void fake_capacity(uint32_t number, size_t messages);
-/* Takes up to `messages` out of it. */
+/* It acknowledges whatever comes, at once; and what is there. */
+void fake_drain_always(uint32_t number, bool always);
+/* Refuses the links that are connected and acknowledge: their next send, or their wait, is MR_E_ACCESS. */
+void fake_refuse(uint32_t number);
+/* Takes up to `messages` out of it: acknowledges them, the oldest of a link and of its highest level first. */
 void fake_drain(uint32_t number, size_t messages);
 void fake_max_message(uint32_t number, size_t bytes);
 /* What connecting to it results in while it is live: MR_OK; MR_E_ACCESS, …; MR_E_TIMEOUT: its queue of connections is
@@ -57,6 +71,8 @@ uint64_t fake_await_connects(uint64_t count);
 void fake_await_sends(uint64_t count);
 void fake_await_waits(uint64_t count);
 void fake_await_watches(uint64_t count);
+void fake_await_awaits(uint64_t count);
+void fake_await_watched_ends(uint64_t count);
 /* Waits until so many messages have been handed over. */
 void fake_await_log(size_t count);
 /* Forgets what has been handed over so far. */
