@@ -130,17 +130,6 @@ static void plan_entry(const struct comparison *comparison, const struct entry *
     plan->messages = 0;
 }
 
-static void counts_add(struct tally_counts *to, const struct tally_counts *counts)
-{
-    to->sent += counts->sent;
-    to->received += counts->received;
-    to->bytes += counts->bytes;
-    to->lost += counts->lost;
-    to->repeated += counts->repeated;
-    to->reordered += counts->reordered;
-    to->garbled += counts->garbled;
-}
-
 /* One run of a peer. MR_OK; MR_E_STOPPED; otherwise the entry has failed, and says why. */
 static int measure_peer(struct comparison *comparison, struct entry *entry, bool latency)
 {
@@ -159,7 +148,7 @@ static int measure_peer(struct comparison *comparison, struct entry *entry, bool
         snprintf(entry->failure, sizeof(entry->failure), "%s", mr_last_error_text());
         return status;
     }
-    counts_add(&entry->counts, &result.counts);
+    tally_add(&entry->counts, &result.counts);
     if (latency) {
         entry->latency = result.latency;
         series_add(&entry->p50_us, (double) result.latency.p50 / 1e3);
@@ -286,7 +275,6 @@ void comparison_json(const struct comparison *comparison, FILE *stream)
 {
     struct json json = {.stream = stream};
     json_object(&json, NULL);
-    json_text(&json, "command", "compare");
     machine_json(&json);
     json_array(&json, "rows");
     for (unsigned i = 0; i < comparison->count; i++) {

@@ -198,11 +198,7 @@ static int measure_side(const struct options *options, const struct side *side, 
     if (status != MR_OK) {
         return status;
     }
-    counts->sent += result.counts.sent;
-    counts->lost += result.counts.lost;
-    counts->repeated += result.counts.repeated;
-    counts->reordered += result.counts.reordered;
-    counts->garbled += result.counts.garbled;
+    tally_add(counts, &result.counts);
     *value = figure == FIGURE_RATE ? result.rate
                                    : (double) (figure == FIGURE_P50 ? result.latency.p50 : result.latency.p99) / 1e3;
     return MR_OK;

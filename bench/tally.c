@@ -242,6 +242,17 @@ bool tally_latencies(const struct tally *tally, unsigned level, struct histogram
     return true;
 }
 
+void tally_add(struct tally_counts *to, const struct tally_counts *counts)
+{
+    to->sent += counts->sent;
+    to->received += counts->received;
+    to->bytes += counts->bytes;
+    to->lost += counts->lost;
+    to->repeated += counts->repeated;
+    to->reordered += counts->reordered;
+    to->garbled += counts->garbled;
+}
+
 bool tally_damaged(const struct tally_counts *counts)
 {
     return counts->lost != 0 || counts->repeated != 0 || counts->reordered != 0 || counts->garbled != 0;

@@ -87,6 +87,9 @@ struct tally_counts tally_result(const struct tally *tally, const uint64_t *sent
 /* Adds up the latencies of a level, or of all (UINT_MAX). False where there are none, or no memory. */
 bool tally_latencies(const struct tally *tally, unsigned level, struct histogram *sum);
 
+/* Adds the counts of another run. */
+void tally_add(struct tally_counts *to, const struct tally_counts *counts);
+
 /* Anything but received as sent. */
 bool tally_damaged(const struct tally_counts *counts);
 
