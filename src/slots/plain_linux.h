@@ -7,12 +7,14 @@
 #ifndef SLOTS_PLAIN_LINUX_H
 #define SLOTS_PLAIN_LINUX_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
 #include "queue/buffer_pool.h"
+#include "slots/slot_turn_linux.h"
 
 /* The largest packet that is taken, in bytes: room for it is held during each turn. */
 #define PLAIN_PACKET_MAX ((size_t) 256 * 1024)
@@ -22,17 +24,23 @@
 #define PLAIN_CONNECTION_CHARGE ((size_t) 2048)
 
 struct connection {
+    struct slot_source source;
+    struct slot_turn turn;   /* the slot's ready list */
     struct connection *next; /* all of the slot's, in no order */
     struct connection *previous;
-    struct connection *ready_next; /* the slot's ready list */
     int descriptor;
-    bool ready;    /* is in the ready list */
     bool violator; /* has broken the rules: what it had sent is counted, not delivered */
     bool banished; /* … and has been shut down for it */
     uint32_t uid;  /* whose quota it counts against */
+    uint32_t pid;  /* who connected, by the kernel's word */
+    uint32_t gid;
     uint64_t name; /* which of the slot's names it connected to: the first, the second, … */
     uint64_t writer;
     uint64_t sequence; /* of the last message */
+
+    /* Stored by the taking thread, read by any that keeps it from being closed. */
+    _Atomic uint64_t messages;
+    _Atomic uint64_t bytes;
 };
 
 /* What the receives of one call of slot_take share. Zero it, set the first four, clear it with plain_receiver_clear. */

@@ -1,21 +1,33 @@
-/* slot_linux.h: what the files of a slot on Linux share: slot_linux.c (the inner epoll set, taking, the life of a slot)
- * and slot_accept_linux.c (who gets in). Owners and invariants are in slot_linux.c. */
+/* slot_linux.h: what the files of a slot on Linux share: slot_linux.c (life, name), slot_take_linux.c (the inner epoll set,
+ * fair turns, sleeping), slot_wait_linux.c (waiting, the handle), slot_view_linux.c (counts, writers), slot_accept_linux.c and
+ * ring_accept_linux.c (who gets in), ring_lane_linux.c (a writer's rings). Owners and invariants are in slot_take_linux.c. */
 #ifndef SLOTS_SLOT_LINUX_H
 #define SLOTS_SLOT_LINUX_H
 
 #include <stdatomic.h>
 
+#include "slots/access.h"
 #include "slots/backend.h"
 #include "slots/janitor_linux.h"
 #include "slots/plain_linux.h"
 #include "slots/rendezvous_linux.h"
+#include "slots/ring_lane_linux.h"
+
+/* What a turn may bring before the next one's: enough that changing over costs little. */
+#define PLAIN_SHARE_MESSAGES 16u
+#define RING_SHARE_MESSAGES  64u
+#define SHARE_BYTES          ((size_t) 64 * 1024)
+/* So many messages above MR_NORMAL come one after another while a normal one waits. */
+#define URGENT_RUN 64u
+/* After so many messages the inner set is asked again. */
+#define HARVEST_MESSAGES 64u
 
 struct uid_count {
     uint32_t uid;
     uint32_t connections;
 };
 
-/* Written by the taking thread (or by an excluded one), read by any. */
+/* Written by the taking thread (or by an excluded one), read by any, but for those that say so. */
 struct lane_counts {
     _Atomic uint64_t dropped_too_big;
     _Atomic uint64_t dropped_violation;
@@ -25,7 +37,53 @@ struct lane_counts {
     _Atomic uint64_t refused_descriptors;
     _Atomic uint64_t violations;
     _Atomic uint64_t connections;
+    _Atomic uint64_t rings;
+    _Atomic uint64_t ring_bytes;
+    _Atomic uint64_t dropped_by_writers;
+    _Atomic uint64_t redelivered;
+    _Atomic uint64_t doorbells;
+    _Atomic uint64_t held;         /* messages that have had to be acknowledged */
+    _Atomic uint64_t acknowledged; /* of them; added to by several threads at once */
+    _Atomic uint64_t waits;        /* the same */
 };
+
+/* One of the slot's two listening sockets. */
+struct slot_listener {
+    struct slot_source source;
+    enum rendezvous_socket which;
+    bool ready;  /* somebody may be waiting there */
+    bool in_set; /* … the inner one */
+};
+
+/* A writer that has connected to the ring's socket, was let in, and has not said its hello. */
+struct ring_guest {
+    struct slot_source source;
+    struct ring_guest *next;
+    struct ring_guest *previous;
+    int socket;
+    bool ready; /* something has come from it, its end perhaps */
+    struct access_peer peer;
+};
+
+/* Rings above MR_NORMAL that are looked at between any two messages, at a cost that must not be felt: so their tails and
+ * what has been taken of them stand side by side. Which ones: those of the sessions that had their turn last. */
+#define WATCH_ROOM 16u
+struct urgent_watch {
+    const _Atomic uint64_t *tails[WATCH_ROOM];
+    uint64_t positions[WATCH_ROOM];
+    struct ring_session *sessions[WATCH_ROOM];
+    struct ring_level *levels[WATCH_ROOM];
+    unsigned count;
+    unsigned oldest; /* whose place is given away next */
+};
+
+static inline bool watch_differs(const struct urgent_watch *watch)
+{
+    uint64_t differences = 0;
+    for (unsigned i = 0; i < watch->count; i++)
+        differences |= atomic_load_explicit(watch->tails[i], memory_order_relaxed) ^ watch->positions[i];
+    return differences != 0;
+}
 
 struct slot {
     /* Fixed from slot_open on. */
@@ -34,7 +92,11 @@ struct slot {
     void (*on_ready)(void *context);
     void *context;
     size_t max_message;
+    uint32_t levels;
     uint32_t connections_per_uid;
+    bool acknowledged_later;
+    uint32_t acknowledge_window;
+    uint64_t spin_most; /* nanoseconds */
     struct access_rule rule;
     int inner; /* the epoll set; with a port its endpoint owns it */
     port *port;
@@ -45,13 +107,23 @@ struct slot {
     /* The taking thread's. */
     struct rendezvous *rendezvous; /* changed by slot_rename only */
     struct connection *connections;
-    struct connection *ready_first; /* ready list: first in, first out */
-    struct connection *ready_last;
-    bool listener_ready;
-    bool listener_in_set;
-    uint64_t name;   /* how many names there have been before this one */
-    size_t old;      /* connections of those: shut down, with something left to deliver perhaps */
-    uint64_t oldest; /* with old > 0: the name whose connections are served */
+    struct ring_session *sessions;
+    struct ring_guest *guests;
+    size_t guests_ready;
+    struct turn_list ready;   /* connections and sessions that may have something */
+    struct turn_list resting; /* sessions that were found empty, and are to be armed */
+    struct turn_list urgent;  /* sessions with something above MR_NORMAL */
+    struct urgent_watch watched;
+    unsigned urgent_run;  /* messages above MR_NORMAL since the last other one */
+    unsigned clock_every; /* messages between two looks at the clock */
+    uint64_t spin;        /* nanoseconds, at present */
+    unsigned sleeps;
+    unsigned looks;                    /* of slot_urgent */
+    uint64_t looked_at;                /* by the coarse clock: its last harvest */
+    struct slot_listener listeners[2]; /* by enum rendezvous_socket */
+    uint64_t name;                     /* how many names there have been before this one */
+    size_t old;                        /* connections and sessions of those, with something left to take perhaps */
+    uint64_t oldest;                   /* with old > 0: the name whose connections are served */
     struct size_advisor advisor;
     struct uid_count *uids;
     size_t uid_count;
@@ -60,12 +132,40 @@ struct slot {
     _Atomic bool listener_masked; /* by the taking thread; unmasked by the janitor's */
 
     struct lane_counts counts;
+    _Atomic bool holds; /* slot_holds: stored by the taking thread */
+
+    /* Held while a connection or session comes into its list, or leaves it; read by whoever holds it. */
+    mutex writers;
+
+    /* Sessions that another thread has made something possible for. */
+    mutex nudge_lock;
+    struct turn_list nudged;
+    struct slot_source nudge_source;
+    int nudge; /* eventfd in the inner set, set while the list holds something */
 
     /* slot_handle's and slot_signal's. */
     int outer; /* the epoll set for a foreign loop, -1 while nobody asked: contains `inner` (unless paused) and … */
-    int takeable; /* … an eventfd that is set while the reader's queue holds messages */
+    int takeable; /* … an eventfd that is set while the reader's queue, or slot_holds, has messages */
     bool takeable_set;
     bool paused;
+};
+
+/* What a call of slot_take carries along. */
+struct taking {
+    struct slot *slot;
+    struct pool_cache *cache;
+    struct slot_budget *budget;
+    size_t *wanted;
+    bool starved; /* the pool has nothing for messages of MR_NORMAL */
+    bool refused; /* deliver has refused a message: nothing further */
+    bool late;    /* a callback has taken its time: look at everything */
+    unsigned since_harvest;
+    unsigned until_clock;
+    uint64_t clock;                    /* at the last look */
+    uint64_t coarse;                   /* the coarse one */
+    struct buffer *buffer;             /* for messages of rings; used again while nobody else holds it */
+    const struct ring_session *filled; /* whose sender stands in it */
+    struct plain_receiver plain;       /* large: only what must be is initialised */
 };
 
 static inline void count_add(_Atomic uint64_t *counter, uint64_t amount)
@@ -75,24 +175,104 @@ static inline void count_add(_Atomic uint64_t *counter, uint64_t amount)
     atomic_store_explicit(counter, old + amount, memory_order_relaxed);
 }
 
-/* Puts the connection at the end of the ready list, unless it is there. */
-void slot_ready(slot *s, struct connection *c);
+/* ---- budget ---- */
+
+static inline bool budget_spent(const struct slot_budget *budget)
+{
+    return budget->messages == 0 || budget->bytes == 0;
+}
+
+static inline void budget_spend(struct slot_budget *budget, size_t bytes)
+{
+    budget->messages--;
+    budget->bytes -= bytes < budget->bytes ? bytes : budget->bytes;
+}
+
+static inline bool taking_stopped(const struct taking *t)
+{
+    return t->refused || t->budget->stop;
+}
+
+static inline bool taking_allows_normal(const struct taking *t)
+{
+    return !budget_spent(t->budget) && !t->starved && !taking_stopped(t);
+}
+
+static inline bool taking_allows_urgent(const struct taking *t)
+{
+    return (!budget_spent(t->budget) || t->budget->urgent > 0) && !taking_stopped(t);
+}
+
+/* After each message: has so much time passed that everything is to be looked at? */
+bool taking_is_late(struct taking *t);
+
+/* ---- slot_linux.c ---- */
+
+/* For what the system has refused; returns the status. */
+int slot_descriptor_fail(const char *what);
+
+/* ---- slot_take_linux.c ---- */
+
+/* Are connections to this one of the slot's names served now (I4)? */
+static inline bool slot_serves(const slot *s, uint64_t name)
+{
+    return s->old == 0 || name == s->oldest;
+}
+
+/* Whose turn it is, when the last connection of a name has ended (slot_take_linux.c, I4). */
+void slot_next_name(slot *s);
+
+/* Looks at the ring among the watched ones, perhaps in the place of another; its position has changed; it goes. */
+void watch_put(struct slot *s, struct ring_session *x);
+static inline void watch_move(struct slot *s, const struct ring_level *l)
+{
+    if (l->watched != RING_UNWATCHED)
+        s->watched.positions[l->watched] = l->ring.position;
+}
+void watch_remove(struct slot *s, struct ring_level *l);
+
+/* A session that has come, or come back to life: its turn comes; with something urgent, soon. */
+void slot_activate(slot *s, struct ring_session *x);
+
+/* ---- slot_accept_linux.c ---- */
 
 /* Accepts connections, up to a turn's share, which is taken from the budget; those who may not write, or one too many,
  * are closed and counted. */
-void slot_accept(slot *s, struct slot_budget *budget);
+void slot_accept(slot *s, struct slot_listener *listener, struct slot_budget *budget);
 
-/* Adds the listener to the inner set. MR_OK or MR_E_SYSTEM. */
+/* Adds the listeners to the inner set, as far as they are not there. MR_OK or MR_E_SYSTEM. */
 int slot_listen(slot *s);
-/* Takes the listener out of the set and refuses further connections … */
+/* Takes the listeners out of the set and refuses further connections … */
 void slot_deafen(slot *s);
-/* … after which this accepts whoever still waits there. */
-void slot_accept_leftovers(slot *s);
+/* … after which this accepts whoever still waits there. `last`: the slot ends, and takes nothing of new rings. */
+void slot_accept_leftovers(slot *s, bool last);
 
 /* Takes the connection out of the slot and closes it; it is not in the ready list, or the list is not used again. */
 void slot_disconnect(slot *s, struct connection *c);
 
-/* Lets the listener be heard again after descriptors had run out. Any thread, until slot_deafen. */
+/* Lets the listeners be heard again after descriptors had run out. Any thread, until slot_deafen. */
 void slot_unmask(void *context);
+/* After something was closed: the janitor's thread may have been impossible to start before. */
+void slot_mask_again(slot *s);
+
+/* The quota. */
+bool uid_has_room(slot *s, uint32_t uid);
+bool uid_enter(slot *s, uint32_t uid); /* false: no memory */
+void uid_leave(slot *s, uint32_t uid);
+
+/* ---- ring_accept_linux.c ---- */
+
+/* Lets in, or refuses, who has just connected to the ring's socket, which is the function's from here on. `last`: the slot
+ * ends. */
+void ring_admit(slot *s, int socket, bool last);
+/* Hears what the guests that are ready have to say. */
+void ring_hear_guests(slot *s);
+/* All of them go. */
+void ring_dismiss_guests(slot *s);
+
+/* Ends the session and hangs up. It may be in any of the slot's lists. */
+void slot_drop(slot *s, struct ring_session *x);
+/* The same, its writer having broken the rules. */
+void slot_drop_violator(slot *s, struct ring_session *x);
 
 #endif
