@@ -264,7 +264,9 @@ static void latency_add(struct chart *chart, const struct json_value *row)
 
 static bool memory_takes(const struct json_value *row)
 {
-    return json_member_number(row, "reader_idle_resident", 0) > 0;
+    /* A writer for each slot; the row with many writers to one slot is another matter. */
+    return json_member_number(row, "reader_idle_resident", 0) > 0 &&
+           fabs(json_member_number(row, "writers", 0) - json_member_number(row, "slots", 0)) < 0.5;
 }
 
 static void memory_add(struct chart *chart, const struct json_value *row)
