@@ -52,7 +52,7 @@ static void turn_deliver(mr_reader *reader, struct pool_cache *cache)
 {
     size_t bytes = 0, wanted;
     for (size_t left = TURN_MESSAGES; left > 0 && bytes < TURN_BYTES && !reader_halted(reader);) {
-        if (reader->queue.messages > 0 && reader_sees_urgent(reader)) {
+        if (reader->queue.messages > 0 && !reader->taking && reader_sees_urgent(reader)) {
             uint64_t before = atomic_load_explicit(&reader->direct_messages, memory_order_relaxed);
             (void) reader_take_urgent(reader, cache, left, &wanted);
             uint64_t urgent = atomic_load_explicit(&reader->direct_messages, memory_order_relaxed) - before;
@@ -130,6 +130,13 @@ static bool turn_goes_on(const mr_reader *reader, enum slot_taken taken, uint64_
            port_quiet(reader->backend) && clock_now() < until;
 }
 
+/* Until nobody else is taking: a rename on another thread, which is short. */
+static void turn_await(mr_reader *reader)
+{
+    while (reader->taking)
+        condition_wait(&reader->changed, &reader->lock);
+}
+
 static void turn_run(mr_reader *reader)
 {
     struct pool_cache *cache = process_cache_borrow();
@@ -138,10 +145,9 @@ static void turn_run(mr_reader *reader)
     uint64_t until = clock_now() + TURN_NS;
     mutex_lock(&reader->lock);
     reader->turn = TURN_RUNNING;
-    while (reader->taking)
-        condition_wait(&reader->changed, &reader->lock); /* a rename on another thread: short */
     reader->callback_thread = thread_self();
     do {
+        turn_await(reader);
         taken = SLOT_MORE;
         if (!reader_halted(reader) && reader->queue.messages == 0)
             taken = reader_take(reader, cache, TURN_MESSAGES, TURN_BYTES, &wanted);
@@ -152,6 +158,7 @@ static void turn_run(mr_reader *reader)
     } while (turn_goes_on(reader, taken, until));
     reader->callback_thread = 0;
     process_cache_return(cache);
+    turn_await(reader); /* what follows asks the slot */
     turn_leave(reader, taken, wanted);
 }
 
