@@ -141,10 +141,11 @@ static int number_read(struct input *input, double *number)
 {
     /* The bytes end with a NUL (json_parse), so strtod stays inside. */
     char *end;
-    if (*input->at != '-' && (*input->at < '0' || *input->at > '9'))
+    size_t length = strspn(input->at, "0123456789+-.eE"); /* strtod knows more than JSON: hexadecimal, inf */
+    if (length == 0 || (*input->at != '-' && (*input->at < '0' || *input->at > '9')))
         return malformed(input, "a value");
     *number = strtod(input->at, &end);
-    if (end == input->at || end > input->end)
+    if (end != input->at + length)
         return malformed(input, "a number");
     input->at = end;
     return MR_OK;

@@ -141,7 +141,7 @@ def compare_table(result):
             row = cells.get((peer, size, writers)) or (cells.get((peer, size, 1)) if peer.startswith("limit-") else None)
             text = rate(row["messages_per_second"]) if row else "–"
             if row and row.get("ratio") and peer != "mailroom-ring":
-                text += f" (1 : {significant(row['ratio'])})"
+                text += f" ({significant(row['ratio'])} ×)"
             line.append(text)
         if any(cell != "–" for cell in line[1:]):
             lines.append(line)
@@ -240,7 +240,7 @@ def document(results, counts, drawings):
     if "compare" in results:
         result = results["compare"]
         yield from section("Messages a second", command(result),
-                           "In parentheses: Mailroom's ring against it, the median of the repetitions' own ratios.",
+                           "In parentheses: how many times as many Mailroom's ring carries, the median of the repetitions' own ratios.",
                            compare_table(result), *drawn("throughput-by-size-1", "throughput-by-size-8"))
         yield from section("Latency, beside the peers", command(result),
                            "From the moment at which a message was to be sent until the reader has it.",
