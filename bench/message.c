@@ -14,6 +14,7 @@
 
 #define KEY        UINT64_C(0x9E3779B97F4A7C15)
 #define KEY_STEP   UINT64_C(0xD1B54A32D192ED02)
+#define LANES      4u
 #define MARK_EVERY 64u
 #define MARK_PLACE 63u
 
@@ -142,24 +143,27 @@ void message_make(struct message_maker *maker, size_t length, unsigned slot, con
     }
 }
 
-/* The sum over the words from `first` up to `words`: four at a time, so that the multiplications overlap. */
+/* The sum over the words from `first` up to `words`. Blocks of LANES words need no multiplication: with a the sum of a
+ * lane's words and b the sum of a after each block, Σ i × word[i] = blocks × a - b, and I1's sum is KEY × Σ word[j] +
+ * KEY_STEP × Σ j × word[j]. Lanes by name, so that compilers keep them in registers. */
 static uint64_t words_sum(const uint8_t *data, size_t first, size_t words)
 {
-    uint64_t sum[4] = {0};
-    uint64_t key = key_at(first);
-    size_t j = first;
-    for (; j + 4 <= words; j += 4) {
-        sum[0] += word_load(data + j * 8) * key;
-        sum[1] += word_load(data + j * 8 + 8) * (key + KEY_STEP);
-        sum[2] += word_load(data + j * 8 + 16) * (key + 2 * KEY_STEP);
-        sum[3] += word_load(data + j * 8 + 24) * (key + 3 * KEY_STEP);
-        key += 4 * KEY_STEP;
+    uint64_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
+    uint64_t b0 = 0, b1 = 0, b2 = 0, b3 = 0;
+    size_t blocks = (words - first) / LANES;
+    const uint8_t *at = data + first * 8;
+    for (const uint8_t *end = at + blocks * LANES * 8; at < end; at += LANES * 8) {
+        b0 += a0 += word_load(at);
+        b1 += a1 += word_load(at + 8);
+        b2 += a2 += word_load(at + 16);
+        b3 += a3 += word_load(at + 24);
     }
-    for (; j < words; j++) {
-        sum[0] += word_load(data + j * 8) * key;
-        key += KEY_STEP;
+    uint64_t sum = a0 * key_at(first) + a1 * key_at(first + 1) + a2 * key_at(first + 2) + a3 * key_at(first + 3);
+    sum += (blocks * (a0 + a1 + a2 + a3) - (b0 + b1 + b2 + b3)) * LANES * KEY_STEP;
+    for (size_t j = first + blocks * LANES; j < words; j++) {
+        sum += word_load(data + j * 8) * key_at(j);
     }
-    return sum[0] + sum[1] + sum[2] + sum[3];
+    return sum;
 }
 
 /* The same over the marks alone. Each must be this message's own, whatever the sum says. */

@@ -14,8 +14,8 @@
  * head and the marks only: a reader then touches one cache line in eight, for measuring transports whose cost per byte is
  * below that of a checksum.
  *
- * Cost    The writer never touches the pattern: its part of the sum is a look-up. The reader's part is a multiplication
- *         for every 8 bytes, some 15 GB/s.
+ * Cost    The writer never touches the pattern: its part of the sum is a look-up. The reader's part is two
+ *         additions for every 8 bytes.
  */
 #ifndef BENCH_MESSAGE_H
 #define BENCH_MESSAGE_H

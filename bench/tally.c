@@ -44,6 +44,9 @@ bool tally_open(struct tally *tally, const struct plan *plan)
     tally->slots = memory_aligned(_Alignof(struct tally_slot), plan->peer.slots * sizeof(*tally->slots));
     if (tally->streams != NULL) {
         memset(tally->streams, 0, streams * sizeof(*tally->streams));
+        for (size_t i = 0; i < streams; i++) {
+            tally->streams[i].slot = plan_slot(plan, (unsigned) (i / plan->peer.levels));
+        }
     }
     for (unsigned s = 0; tally->slots != NULL && s < plan->peer.slots; s++) {
         memset(&tally->slots[s], 0, sizeof(tally->slots[s]));
@@ -151,10 +154,13 @@ static void slot_time(struct tally_slot *slot, const struct message_note *note)
 static bool stream_count(struct tally *tally, unsigned slot, const void *data, size_t length, struct message_note *note)
 {
     if (!message_read(data, length, slot, tally->plan->check, note) || note->connection >= tally->connections ||
-        note->level >= tally->levels || plan_slot(tally->plan, note->connection) != slot) {
+        note->level >= tally->levels) {
         return false;
     }
     struct tally_stream *stream = &tally->streams[note->connection * tally->levels + note->level];
+    if (stream->slot != slot) {
+        return false;
+    }
     if (length < MESSAGE_FULL) {
         /* 32 bits of the number came: the nearest number that ends in them is meant. */
         note->number =

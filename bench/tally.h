@@ -39,6 +39,7 @@ struct tally_stream {
     struct tally_gap *gaps;
     uint32_t gap_count;
     uint32_t gap_room;
+    uint32_t slot; /* that it goes to, whoever says otherwise */
 };
 
 struct tally_slot {
