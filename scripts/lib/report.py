@@ -325,8 +325,12 @@ def produce(root, bench, target):
         if extension != ".svg" or name not in known:
             os.unlink(path)
     drawn = {os.path.splitext(name)[0] for name in os.listdir(drawings)}
+    text = "\n".join(document(results, counts, drawn)) + "\n"
     with open(os.path.join(target, "performance.md"), "w", encoding="utf-8") as file:
-        file.write("\n".join(document(results, counts, drawn)) + "\n")
+        file.write(text)
+    for name in drawn:
+        if f"](performance/{name}.svg)" not in text:
+            os.unlink(os.path.join(drawings, name + ".svg"))
     with open(os.path.join(root, "README.md"), encoding="utf-8") as file:
         readme = file.read()
     if BEGIN not in readme or END not in readme:
