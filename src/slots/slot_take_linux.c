@@ -464,11 +464,12 @@ static enum serving slot_serve(slot *s, struct taking *t)
         }
         quiet++;
         /* While something urgent waits, one message passes. */
-        unsigned share = s->urgent.first != NULL ? 1 : turn->ring ? RING_SHARE_MESSAGES : PLAIN_SHARE_MESSAGES;
-        if (!turn->ring)
+        bool ring = turn->ring; /* serving may free it */
+        unsigned share = s->urgent.first != NULL ? 1 : ring ? RING_SHARE_MESSAGES : PLAIN_SHARE_MESSAGES;
+        if (!ring)
             slot_serve_plain(s, (struct connection *) (void *) ((char *) turn - offsetof(struct connection, turn)), t,
                              share);
-        if (!turn->ring || slot_serve_ring(s, ring_session_of_turn(turn), t, share))
+        if (!ring || slot_serve_ring(s, ring_session_of_turn(turn), t, share))
             quiet = 0;
     }
 }
