@@ -474,8 +474,10 @@ bool ring_session_urgent(const struct ring_session *x)
 
 void ring_session_wake(struct ring_session *x)
 {
+    /* All of them: which one has rung is not told, and for the epoch that it has rung for it does not ring again, though
+     * what it rang for may have been taken before. */
     for (uint32_t level = 0; level < x->geometry.levels; level++)
-        x->levels[level].armed = x->levels[level].armed && !ring_glance(&x->levels[level].ring);
+        x->levels[level].armed = false;
 }
 
 bool ring_session_glance(const struct ring_session *x)

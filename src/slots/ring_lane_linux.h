@@ -124,7 +124,7 @@ enum ring_end ring_session_serve(struct taking *t, struct ring_session *x, unsig
 
 /* By one look at each ring above MR_NORMAL. */
 bool ring_session_urgent(const struct ring_session *x);
-/* Its doorbell was heard: what is in a ring is not asleep any more. */
+/* Its doorbell was heard: none of its rings is asleep any more; they are armed anew, in an epoch of their own. */
 void ring_session_wake(struct ring_session *x);
 /* By one look at each ring. */
 bool ring_session_glance(const struct ring_session *x);

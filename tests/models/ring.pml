@@ -66,6 +66,7 @@
 #define END_WITHOUT_LOOK      12 /* WRITER_DIES: the end of the socket is taken for the end of the ring */
 #define LOOK_BEFORE_STORE     13 /* S2 before W1 */
 #define ONE_CELL_TOO_MANY     14 /* the writer takes a cell that is not free */
+#define BELL_KEEPS_EPOCH      15 /* woken by the doorbell and finding nothing, the reader sleeps on in the same epoch */
 
 #define TAIL   0
 #define HEAD   1
@@ -470,6 +471,9 @@ proctype reader()
 #endif
     byte word, value;
     bool look_late;
+#if MUTANT == BELL_KEEPS_EPOCH
+    bool armed;
+#endif
 #ifdef WRITER_DIES
     bool ending;
 #endif
@@ -479,7 +483,11 @@ proctype reader()
 #endif
 awake:
     do
+#if MUTANT == BELL_KEEPS_EPOCH
+    :: atomic { position < tail -> armed = 0; take() }
+#else
     :: atomic { position < tail -> take() }
+#endif
 #ifndef THREAD
     :: acknowledge()
 #endif
@@ -495,7 +503,14 @@ awake:
             if
             :: position < tail -> goto awake
             :: else
-            fi;
+            fi
+#if MUTANT == BELL_KEEPS_EPOCH
+            ;
+            if
+            :: armed -> goto idle
+            :: else
+            fi
+#endif
         };
         atomic {
 #if MUTANT == EPOCH_STAYS
@@ -531,6 +546,10 @@ awake:
         :: look_late -> look_late = 0; look_when_empty()
         :: else
         fi;
+#if MUTANT == BELL_KEEPS_EPOCH
+idle:
+        armed = 1;
+#endif
 end_idle:
         do
         :: atomic { bell -> bell = 0; goto awake }
