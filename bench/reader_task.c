@@ -3,7 +3,8 @@
  * Path    peer's reader ► take ► tally_take; the bench's questions ► answer; the writers' counts ► await ► report
  * Owners  The peer runs on a thread of its own and on its own threads. This thread answers the channel. Both may write to
  *         it (the other one only to say that it failed), under `lock`.
- * I1      Counting ends when as many messages have come as were sent, and a moment later, so that a repeated last one is
+ * I1      The peer runs until the bench has looked at the process: with its threads, and what they hold.
+ * I2      Counting ends when as many messages have come as were sent, and a moment later, so that a repeated last one is
  *         seen; or when none has come for plan.settle.
  *
  * The counts are per slot so that counting costs no shared cache line; that is why this thread looks at them every now
@@ -140,11 +141,24 @@ static bool count_run(struct reader_side *side, struct reader_report *report, st
     return true;
 }
 
+/* Tells the bench that all has been counted, and waits until it has looked at this process (I1). */
+static bool show_self(struct reader_side *side, struct packet *packet)
+{
+    uint64_t received = tally_received(&side->tally);
+    mutex_lock(&side->lock);
+    int status = channel_send(side->channel, PACKET_COUNTED, &received, sizeof(received));
+    mutex_unlock(&side->lock);
+    while (status == MR_OK && (status = channel_receive(side->channel, packet, CLOCK_NEVER)) == MR_OK &&
+           packet->kind != PACKET_GO) {}
+    return status == MR_OK;
+}
+
 void reader_task(const struct plan *plan, struct channel *channel)
 {
     struct reader_side side = {.plan = plan, .peer = peer_find(plan->peer_name), .channel = channel};
     struct reader_report report = {0};
     struct packet counts = {0};
+    struct packet packet = {0};
     thread runner;
     if (!tally_open(&side.tally, plan)) {
         task_fail(channel, status_fail(MR_E_MEMORY, 0, "no memory for the counts"), "reader");
@@ -162,7 +176,7 @@ void reader_task(const struct plan *plan, struct channel *channel)
         task_fail(channel, status, "starting the reader's thread");
         goto opened;
     }
-    bool counted = count_run(&side, &report, &counts);
+    bool counted = count_run(&side, &report, &counts) && show_self(&side, &packet);
     atomic_store_explicit(&side.stop, true, memory_order_release);
     if (side.peer->reader_wake != NULL) {
         side.peer->reader_wake(side.reader);
@@ -182,4 +196,5 @@ closed:
     tally_close(&side.tally);
     mutex_destroy(&side.lock);
     packet_free(&counts);
+    packet_free(&packet);
 }

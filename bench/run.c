@@ -303,7 +303,12 @@ static int collect(struct run *run, struct run_result *result)
     int status = channel_send(&run->processes[0].channel, PACKET_EXPECT, run->sent, streams * sizeof(*run->sent));
     while (status == MR_OK) {
         status = going(run, &index);
-        if (status == MR_OK && run->packet.kind == PACKET_RESULT) {
+        if (status == MR_OK && run->packet.kind == PACKET_COUNTED) {
+            memcpy(&run->received, run->packet.body, sizeof(run->received));
+            process_memory(&run->processes[0], &result->reader_memory);
+            look(run, RUN_COUNTED);
+            status = channel_send(&run->processes[0].channel, PACKET_GO, NULL, 0);
+        } else if (status == MR_OK && run->packet.kind == PACKET_RESULT) {
             break;
         }
     }
@@ -324,7 +329,6 @@ static void conclude(struct run *run, struct run_result *result)
         result->reader_waits = report.waits;
         last = report.last;
         run->received = report.counts.received;
-        process_memory(&run->processes[0], &result->reader_memory);
     }
     result->seconds = last > run->begin ? (double) (last - run->begin) / 1e9 : 0;
     uint64_t done = run->readers > 0 ? result->counts.received : result->counts.sent;
@@ -349,7 +353,9 @@ static int run_all(struct run *run, struct run_result *result)
         return status;
     }
     conclude(run, result);
-    look(run, RUN_COUNTED);
+    if (run->readers == 0) {
+        look(run, RUN_COUNTED);
+    }
     return MR_OK;
 }
 

@@ -1,6 +1,6 @@
 /* task.h: what the processes of a run do, and what they tell each other.
  *
- *     reader   ready ►   ◄ expect   ► (progress …) result   ◄ (end of channel)
+ *     reader   ready ►   ◄ expect   ► (progress …) counted   ◄ go   ► result   ◄ (end of channel)
  *     writer   ready ►   ◄ go       ► done                  ◄ (end of channel)
  *     limit    done ►
  * Any of them may send `failed`, with a status and a sentence, and ends. The writers keep their connections, and the reader
@@ -26,11 +26,12 @@ struct task {
 enum packet_kind {
     PACKET_READY = 1,    /* no body */
     PACKET_FAILED = 2,   /* struct task_failure */
-    PACKET_GO = 3,       /* uint64_t: when to begin, clock_now */
+    PACKET_GO = 3,       /* uint64_t: when to begin, clock_now; to the reader: stop now, without a body */
     PACKET_DONE = 4,     /* struct writer_report, then its counts; or struct limit_result */
     PACKET_EXPECT = 5,   /* uint64_t for each stream: what was sent */
     PACKET_PROGRESS = 6, /* from the reader: uint64_t received so far; to it: no body, the question */
-    PACKET_RESULT = 7    /* struct reader_report */
+    PACKET_RESULT = 7,   /* struct reader_report */
+    PACKET_COUNTED = 8   /* uint64_t received: all has come, and the peer still runs, to be looked at */
 };
 
 struct task_failure {
