@@ -2,7 +2,7 @@
  *
  * Path    slots ► inbox ► one line a message ► --output
  *         slots' counters ► table, progress lines, summary
- * I1      A message is released after its line was written, or counted as not written.
+ * I1      A message is acknowledged after its line was written; else it is its writer's still, or counted as not written.
  * I2      At the end the slots are emptied first: until nothing has come for DRAIN_QUIET_MS, at most DRAIN_LIMIT_MS.
  *         */
 #include <errno.h>
@@ -146,8 +146,7 @@ static bool write_arrived(struct hub *hub)
             counted->slot->messages++;
             counted->slot->bytes += counted->message->length;
         }
-        hub->unwritten += taken - written;
-        inbox_done(&hub->inbox, first, entry); /* I1 */
+        hub->unwritten += inbox_done(&hub->inbox, first, entry, written); /* I1 */
         first = entry;
     }
     return some;

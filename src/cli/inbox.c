@@ -1,6 +1,6 @@
 /* inbox.c: from many callbacks to one writing thread.
  *
- * Path    on_message (workers) ► retain ► push ► system_wake ► inbox_take (main thread) ► output ► inbox_done
+ * Path    on_message (workers) ► retain ► push ► system_wake ► inbox_take (main thread) ► output ► inbox_done: acknowledge
  * Owners  `newest`: pushed by any worker, emptied by the main thread. An entry belongs to the pusher until the
  *         exchange, then to the main thread, which frees it. The slots array belongs to the main thread.
  * I1      Who pushes onto an empty stack wakes the main thread, which looks again after each wake: no entry is left
@@ -8,6 +8,8 @@
  * I2      A slot is paused before its flag is set, and whoever sees the flag resumes it. After setting the flag the
  *         callback looks at the bound again, after lowering the counts the main thread looks at the flags (all
  *         seq_cst): one of them sees the other.
+ * I3      A message is acknowledged after it was written, by hand: what a killed program had not written, and what it did not
+ *         want, is its writer's, where the lane acknowledges. Only what came by another lane is lost then.
  * P1/T1   push publishes the entry with release, take acquires it.
  * Order   Callbacks of one slot come one at a time, so its entries are pushed in order; the stack is turned round at
  *         once.
@@ -33,6 +35,12 @@ static bool above(struct inbox *inbox, size_t divisor)
            atomic_load_explicit(&inbox->pending_bytes, memory_order_seq_cst) > PENDING_BYTES_MAX / divisor;
 }
 
+/* I3: 1, if nobody has it any more when it is given back without having been acknowledged. */
+static uint64_t lost_without(const mr_message *message)
+{
+    return mr_message_lane(message) != MR_LANE_RING;
+}
+
 static void resume_if_paused(struct inbox_slot *slot, mr_reader *reader)
 {
     if (atomic_exchange_explicit(&slot->paused, false, memory_order_seq_cst)) {
@@ -56,7 +64,7 @@ static void on_message(mr_reader *reader, const mr_message *message, void *conte
         system_wake();
     }
     if (number > inbox->limit) {
-        atomic_fetch_add_explicit(&inbox->surplus, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&inbox->surplus, lost_without(message), memory_order_relaxed);
         return;
     }
     struct inbox_entry *entry = memory_alloc(sizeof(*entry));
@@ -108,6 +116,7 @@ int inbox_add(struct inbox *inbox, const char *name, const mr_reader_options *op
     own.port = inbox->port;
     own.on_message = on_message;
     own.context = slot;
+    own.acknowledge_by_hand = 1; /* I3 */
     /* Callbacks may come before slot->reader is set: they use the reader that they are given. */
     int status = mr_reader_open(&slot->reader, name, &own);
     if (status != MR_OK) {
@@ -136,12 +145,18 @@ struct inbox_entry *inbox_take(struct inbox *inbox)
     return oldest;
 }
 
-void inbox_done(struct inbox *inbox, struct inbox_entry *first, const struct inbox_entry *end)
+uint64_t inbox_done(struct inbox *inbox, struct inbox_entry *first, const struct inbox_entry *end, uint64_t written)
 {
     size_t messages = 0;
     size_t bytes = 0;
+    uint64_t lost = 0;
     while (first != end) {
         struct inbox_entry *next = first->next;
+        if (messages < written) {
+            mr_message_acknowledge(first->message); /* I3 */
+        } else {
+            lost += lost_without(first->message);
+        }
         messages++;
         bytes += first->message->length;
         mr_message_release(first->message);
@@ -150,12 +165,10 @@ void inbox_done(struct inbox *inbox, struct inbox_entry *first, const struct inb
     }
     atomic_fetch_sub_explicit(&inbox->pending_messages, messages, memory_order_seq_cst);
     atomic_fetch_sub_explicit(&inbox->pending_bytes, bytes, memory_order_seq_cst);
-    if (above(inbox, 2)) {
-        return;
-    }
-    for (size_t i = 0; i < inbox->count; i++) {
+    for (size_t i = 0; i < inbox->count && !above(inbox, 2); i++) {
         resume_if_paused(inbox->slots[i], inbox->slots[i]->reader); /* I2 */
     }
+    return lost;
 }
 
 bool inbox_full(const struct inbox *inbox)
@@ -184,7 +197,7 @@ uint64_t inbox_close(struct inbox *inbox)
     struct inbox_entry *left = inbox_take(inbox);
     while (left != NULL) {
         struct inbox_entry *next = left->next;
-        lost++;
+        lost += lost_without(left->message);
         mr_message_release(left->message);
         memory_free(left);
         left = next;

@@ -39,7 +39,7 @@ struct inbox {
     _Alignas(64) atomic_size_t pending_messages;
     atomic_size_t pending_bytes;
     atomic_uint_least64_t accepted;
-    atomic_uint_least64_t surplus; /* messages beyond the limit: not taken, lost */
+    atomic_uint_least64_t surplus; /* messages beyond the limit that are lost: their writer has them no more */
     atomic_bool failed;            /* out of memory in a callback */
     uint64_t limit;                /* take this many and no more; UINT64_MAX: no limit */
     size_t count;
@@ -56,8 +56,9 @@ int inbox_add(struct inbox *inbox, const char *name, const mr_reader_options *op
 /* All that has come since the last call, in order for each slot, or NULL. */
 struct inbox_entry *inbox_take(struct inbox *inbox);
 
-/* Gives the entries back, from `first` up to but not including `end`: the messages are done with. */
-void inbox_done(struct inbox *inbox, struct inbox_entry *first, const struct inbox_entry *end);
+/* Gives the entries back, from `first` up to but not including `end`: the first `written` of them are done with, and
+ * acknowledged. Returns how many of the others are lost: those whose writers do not have them any more. */
+uint64_t inbox_done(struct inbox *inbox, struct inbox_entry *first, const struct inbox_entry *end, uint64_t written);
 
 /* Whether all messages of the limit have been accepted. */
 bool inbox_full(const struct inbox *inbox);
@@ -65,8 +66,8 @@ bool inbox_full(const struct inbox *inbox);
 /* Pauses every slot for good; what was accepted can still be taken. */
 void inbox_stop(struct inbox *inbox);
 
-/* Closes slots and port. Returns how many messages were taken from writers and given to nobody. What the inbox still
- * holds is among them. */
+/* Closes slots and port. Returns how many messages were taken from writers and given to nobody, and are lost. What the inbox
+ * still holds is among them; what their writers still have is not. */
 uint64_t inbox_close(struct inbox *inbox);
 
 #endif

@@ -1,7 +1,7 @@
 /* listen.c: mailroom listen: prints what arrives in one or several slots, a line for each message.
  *
- * Path    slots ► inbox ► one line of text or JSON ► standard output ► the messages are released
- * I1      A message is released only after its line was written. */
+ * Path    slots ► inbox ► one line of text or JSON ► standard output ► the messages are acknowledged and released
+ * I1      A message is acknowledged after its line was written, and not before; one whose line was not, never. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -112,11 +112,17 @@ static void format_entry(const struct listen_settings *settings, struct text *te
     text_putc(text, '\n');
 }
 
-/* Writes all entries out and gives them back. Returns how many could not be written. */
-static uint64_t print_batch(const struct listen_settings *settings, struct inbox *inbox, struct output *output,
-                            struct inbox_entry *first)
+struct listen_result {
+    uint64_t printed;
+    uint64_t unwritten; /* and lost */
+    bool timed_out;
+    bool interrupted;
+};
+
+/* Writes all entries out and gives them back. */
+static void print_batch(const struct listen_settings *settings, struct inbox *inbox, struct output *output,
+                        struct inbox_entry *first, struct listen_result *result)
 {
-    uint64_t lost = 0;
     while (first != NULL) {
         struct inbox_entry *entry = first;
         uint64_t taken = 0;
@@ -125,21 +131,15 @@ static uint64_t print_batch(const struct listen_settings *settings, struct inbox
             entry = entry->next;
             taken++;
         }
+        uint64_t written = taken;
         if (!output_flush(output)) {
-            lost += settings->form == FORM_RAW ? taken : taken - output->whole; /* a raw one may have newlines */
+            written = settings->form == FORM_RAW ? 0 : output->whole; /* a raw one may have newlines */
         }
-        inbox_done(inbox, first, entry); /* I1 */
+        result->printed += written;
+        result->unwritten += inbox_done(inbox, first, entry, written); /* I1 */
         first = entry;
     }
-    return lost;
 }
-
-struct listen_result {
-    uint64_t printed;
-    uint64_t unwritten;
-    bool timed_out;
-    bool interrupted;
-};
 
 static struct listen_result print_until_end(const struct listen_settings *settings, struct inbox *inbox,
                                             struct output *output)
@@ -150,13 +150,7 @@ static struct listen_result print_until_end(const struct listen_settings *settin
     while (result.printed < settings->count) {
         struct inbox_entry *first = inbox_take(inbox);
         if (first != NULL) {
-            uint64_t taken = 0;
-            for (const struct inbox_entry *entry = first; entry != NULL; entry = entry->next) {
-                taken++;
-            }
-            uint64_t lost = print_batch(settings, inbox, output, first);
-            result.printed += taken - lost;
-            result.unwritten += lost;
+            print_batch(settings, inbox, output, first, &result);
             deadline = system_deadline(settings->timeout_ms);
             if (output->error != 0) {
                 break;
