@@ -168,19 +168,18 @@ FAULTY_PEER(ring, garble, FAULT_GARBLE)
 struct failing_sink {
     peer_sink sink;
     void *context;
-    uint64_t count;
+    _Atomic uint64_t count; /* slots come on threads of their own */
     bool crash;
 };
 
 static void failing_take(void *context, unsigned slot, const void *data, size_t length)
 {
     struct failing_sink *failing = context;
-    if (failing->count == FAULTY_MESSAGE && failing->crash) {
-        _exit(9);
-    }
-    if (failing->count < FAULTY_MESSAGE) {
-        failing->count++;
+    uint64_t before = atomic_fetch_add_explicit(&failing->count, 1, memory_order_relaxed);
+    if (before < FAULTY_MESSAGE) {
         failing->sink(failing->context, slot, data, length);
+    } else if (failing->crash) {
+        _exit(9);
     }
 }
 
@@ -194,7 +193,8 @@ static int run_silent(void *reader, peer_sink sink, void *context, const atomic_
 {
     /* Stays where it is until the process ends: a late message may still look at it. */
     static struct failing_sink failing;
-    failing = (struct failing_sink){sink, context, 0, false};
+    failing.sink = sink;
+    failing.context = context;
     return run_reader(reader, failing_take, &failing, stop);
 }
 
