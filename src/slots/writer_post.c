@@ -120,6 +120,7 @@ static void drops_take(mr_writer *w, struct queue_node *node, struct message_lis
         } else {
             w->counts.dropped_oldest++;
             w->losses++;
+            w->gaps_owed = w->acknowledges;
             *gap_behind(w, message->node.level) += message->gap + 1;
             message->status = MR_E_DROPPED;
             if (message->on_posted != NULL)
@@ -154,6 +155,7 @@ static int push(mr_writer *w, struct writer_message *message, uint32_t priority,
     case QUEUE_DROPPED_NEWEST:
         w->counts.dropped_newest++;
         w->posting->gaps[priority]++;
+        w->gaps_owed = w->acknowledges;
         return status_fail(MR_E_DROPPED, 0, "%zu messages of %zu bytes wait to be sent", w->posting->queue.messages,
                            w->posting->queue.bytes);
     }

@@ -185,7 +185,7 @@ struct mr_writer {
     bool acknowledges; /* link_acknowledges */
     bool working;      /* a worker is in its turn, or the closing thread tells in its place */
     bool role_blocked; /* who has the role waits for the slot, and has not been woken (I8) */
-    bool gaps_owed;    /* the link has gaps that it has perhaps not told */
+    bool gaps_owed;    /* there are gaps that have perhaps not been told (I11) */
     bool closing;
     bool ended;            /* only packets come, the last frees the writer */
     uint32_t blocked_from; /* what would wake it, or a worker that waits for room: this level and those above */

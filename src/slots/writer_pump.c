@@ -322,7 +322,7 @@ static enum pump_end pump_empty(mr_writer *w)
     writer_gaps_hand(w);
     if (w->gaps_owed && link_connected(w->link)) {
         int status = link_tell_gaps(w->link);
-        w->gaps_owed = status != MR_OK;
+        w->gaps_owed = status == MR_E_FULL || !link_connected(w->link);
         if (status == MR_E_FULL)
             return PUMP_FULL;
     }
@@ -416,21 +416,21 @@ bool pump_free(const mr_writer *w)
     return waiter != NULL; /* I6: it goes before all that is posted */
 }
 
-/* What a worker is needed for, once nobody has the role (I2). */
-static bool pump_owes(mr_writer *w, enum pump_end end)
+/* Is there something that a worker is needed for, once nobody has the role (I2)? */
+static bool pump_owes(mr_writer *w)
 {
     if (w->posting == NULL)
         return false;
-    if (w->posting->queue.messages > 0 || (w->gaps_owed && end == PUMP_FULL))
+    if (w->posting->queue.messages > 0)
         return true;
-    return w->acknowledges && !link_connected(w->link) && link_unacknowledged(w->link) > 0;
+    return link_connected(w->link) ? w->gaps_owed : w->acknowledges && link_unacknowledged(w->link) > 0;
 }
 
 void pump_release(mr_writer *w, enum pump_end end)
 {
     w->absences += end == PUMP_ABSENT || end == PUMP_BUSY;
     flush_look(w); /* I9 */
-    if (!pump_owes(w, end)) {
+    if (!pump_owes(w)) {
         w->role = PUMP_IDLE;
     } else {
         w->role = PUMP_PARKED;
