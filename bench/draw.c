@@ -382,7 +382,7 @@ static int files_load(struct rows *rows, const char *const *paths, size_t count)
 
 int draw_files(const char *directory, const char *const *paths, size_t count, unsigned *drawn)
 {
-    struct rows rows = {memory_calloc(count + 1, sizeof *rows.trees), 0};
+    struct rows rows = {memory_calloc(count + 1, sizeof(struct json_value *)), 0};
     struct chart *chart = memory_alloc(sizeof *chart);
     int status = rows.trees == NULL || chart == NULL ? status_fail(MR_E_MEMORY, 0, "no memory for a drawing")
                                                      : files_load(&rows, paths, count);

@@ -255,7 +255,7 @@ int json_load(const char *path, struct json_value **value)
     else if (ferror(file) != 0 || !feof(file))
         status = status_fail(MR_E_SYSTEM, errno, "cannot read %s, or it is too large", path);
     (void) fclose(file);
-    if (status == MR_OK)
+    if (status == MR_OK && text != NULL)
         status = json_parse(text, length, value);
     memory_free(text);
     return status;

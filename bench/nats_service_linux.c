@@ -148,7 +148,7 @@ static int server_start(struct service *service, const char *configuration)
     return MR_OK;
 }
 
-int nats_service_start(void **handle, const char *directory, char *address, bool jetstream)
+int nats_service_start(void **service, const char *directory, char *address, bool jetstream)
 {
     char configuration[PATH_ROOM];
     char ports[PATH_ROOM];
@@ -159,39 +159,39 @@ int nats_service_start(void **handle, const char *directory, char *address, bool
         return status;
     if (mkdir(ports, 0700) != 0)
         return status_fail(MR_E_SYSTEM, errno, "making %s failed: %s", ports, strerror(errno));
-    struct service *service = memory_alloc(sizeof *service);
-    if (service == NULL)
+    struct service *server = memory_alloc(sizeof *server);
+    if (server == NULL)
         return status_fail(MR_E_MEMORY, 0, "no memory for a service");
-    *service = (struct service){-1, -1};
+    *server = (struct service){-1, -1};
     int notify = inotify_init1(IN_CLOEXEC);
     if (notify < 0 || inotify_add_watch(notify, ports, IN_CLOSE_WRITE | IN_MOVED_TO) < 0)
         status = status_fail(MR_E_SYSTEM, errno, "inotify failed: %s", strerror(errno));
     if (status == MR_OK)
-        status = server_start(service, configuration);
+        status = server_start(server, configuration);
     if (status == MR_OK)
-        status = address_await(service, notify, directory, ports, address);
+        status = address_await(server, notify, directory, ports, address);
     if (notify >= 0)
         close(notify);
     if (status != MR_OK) {
-        nats_service_stop(service);
+        nats_service_stop(server);
         return status;
     }
-    *handle = service;
+    *service = server;
     return MR_OK;
 }
 
-void nats_service_stop(void *handle)
+void nats_service_stop(void *service)
 {
-    struct service *service = handle;
-    if (service->process > 0) {
-        (void) kill(service->process, SIGTERM);
-        struct pollfd end = {service->pidfd, POLLIN, 0};
-        if (service->pidfd < 0 || poll(&end, 1, STOP_MS) <= 0)
-            (void) kill(service->process, SIGKILL);
-        while (waitpid(service->process, NULL, 0) < 0 && errno == EINTR)
+    struct service *server = service;
+    if (server->process > 0) {
+        (void) kill(server->process, SIGTERM);
+        struct pollfd end = {server->pidfd, POLLIN, 0};
+        if (server->pidfd < 0 || poll(&end, 1, STOP_MS) <= 0)
+            (void) kill(server->process, SIGKILL);
+        while (waitpid(server->process, NULL, 0) < 0 && errno == EINTR)
             continue;
     }
-    if (service->pidfd >= 0)
-        close(service->pidfd);
-    memory_free(service);
+    if (server->pidfd >= 0)
+        close(server->pidfd);
+    memory_free(server);
 }

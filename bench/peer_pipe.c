@@ -197,6 +197,23 @@ static int send_shared(struct writer *writer, const struct frame *frame, const v
     return MR_OK;
 }
 
+/* The writer's own pipe takes a frame in as many writes as it has room for. */
+static int send_own(const struct writer *writer, struct frame *frame, const void *data)
+{
+    size_t whole = sizeof *frame + frame->length;
+    for (size_t done = 0; done < whole;) {
+        size_t head = done < sizeof *frame ? sizeof *frame - done : 0;
+        size_t body = done + head - sizeof *frame;
+        struct iovec parts[2] = {{(char *) frame + (sizeof *frame - head), head},
+                                 {(char *) (uintptr_t) data + body, frame->length - body}};
+        ssize_t written = writev(writer->descriptor, parts, 2);
+        if (written < 0 && errno != EINTR)
+            return status_fail(MR_E_SYSTEM, errno, "writing to a pipe failed: %s", strerror(errno));
+        done += written < 0 ? 0 : (size_t) written;
+    }
+    return MR_OK;
+}
+
 static int writer_send(void *handle, const void *data, size_t length, unsigned priority)
 {
     struct writer *writer = handle;
@@ -206,22 +223,7 @@ static int writer_send(void *handle, const void *data, size_t length, unsigned p
     struct frame frame = {(uint32_t) length, writer->slot};
     if (shared(writer->size))
         return send_shared(writer, &frame, data);
-    struct iovec parts[2] = {{&frame, sizeof frame}, {(void *) (uintptr_t) data, length}};
-    struct iovec *part = parts;
-    while (part < parts + 2) {
-        ssize_t written = writev(writer->descriptor, part, (int) (parts + 2 - part));
-        if (written < 0 && errno != EINTR)
-            return status_fail(MR_E_SYSTEM, errno, "writing to a pipe failed: %s", strerror(errno));
-        for (size_t left = written < 0 ? 0 : (size_t) written; left > 0;) {
-            size_t taken = left < part->iov_len ? left : part->iov_len;
-            part->iov_base = (char *) part->iov_base + taken;
-            part->iov_len -= taken;
-            left -= taken;
-            if (part->iov_len == 0)
-                part++;
-        }
-    }
-    return MR_OK;
+    return send_own(writer, &frame, data);
 }
 
 static void writer_close(void *handle)

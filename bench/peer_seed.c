@@ -50,7 +50,7 @@ static void reader_close(void *handle)
 
 static int reader_open(void **handle, const struct peer_options *options)
 {
-    struct reader *reader = memory_zalloc(sizeof *reader + options->slots * sizeof reader->slot[0]);
+    struct reader *reader = memory_zalloc(sizeof *reader + options->slots * sizeof(struct seed_slot *));
     if (reader == NULL)
         return status_fail(MR_E_MEMORY, 0, "no memory for a reader");
     int status = MR_OK;
@@ -136,7 +136,7 @@ static bool deque_append(struct deque *deque, struct queued *message)
 {
     if (deque->count == deque->room) {
         size_t room = deque->room == 0 ? 64 : deque->room * 2;
-        struct queued **ring = memory_alloc(room * sizeof *ring);
+        struct queued **ring = memory_alloc(room * sizeof(struct queued *));
         if (ring == NULL)
             return false;
         for (size_t i = 0; i < deque->count; i++)

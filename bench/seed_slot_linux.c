@@ -47,8 +47,8 @@ int seed_slot_create(struct seed_slot **slot, const struct peer_options *options
     return MR_OK;
 }
 
-/* Waits for a connection with messages. *stopped: for the stop event, which stays set. */
-static int current_await(struct seed_slot *slot, bool *stopped)
+/* Waits for a connection with messages. NULL is left where the stop event, which stays set, came. */
+static int current_await(struct seed_slot *slot)
 {
     while (slot->current == NULL) {
         struct epoll_event event;
@@ -58,10 +58,8 @@ static int current_await(struct seed_slot *slot, bool *stopped)
         if (count <= 0)
             continue;
         struct source *source = event.data.ptr;
-        if (source == &slot->set.waker) {
-            *stopped = true;
+        if (source == &slot->set.waker)
             return MR_OK;
-        }
         if (!source->listening) {
             slot->current = source;
             slot->turn = 0;
@@ -76,20 +74,19 @@ static int current_await(struct seed_slot *slot, bool *stopped)
 
 int seed_slot_read(struct seed_slot *slot, void *buffer, size_t room, size_t *length)
 {
-    bool stopped = false;
     *length = 0;
     for (;;) {
-        int status = current_await(slot, &stopped);
-        if (status != MR_OK || stopped)
+        int status = current_await(slot);
+        struct source *source = slot->current;
+        if (status != MR_OK || source == NULL)
             return status;
-        ssize_t received = recv(slot->current->descriptor, buffer, room, 0);
+        ssize_t received = recv(source->descriptor, buffer, room, 0);
         if (received > 0) {
             *length = (size_t) received;
             if (++slot->turn == TURN)
                 slot->current = NULL;
             return MR_OK;
         }
-        struct source *source = slot->current;
         slot->current = NULL;
         if (received == 0 || errno == ECONNRESET)
             source_set_remove(&slot->set, source); /* no packet is empty: the writer has gone */
