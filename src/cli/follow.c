@@ -11,7 +11,7 @@
  * I3      Changes are taken from the watch before names and sizes are looked at: what comes later wakes the next
  *         system_wait.
  * I4      offset <= what was handed over. The state file holds offsets and is written after the lines before them
- *         were handed over, so a kill repeats lines and never skips one.
+ *         have arrived (sender_flush: acknowledged), so a kill, of either side, repeats lines and never skips one.
  * I5      A drain ends at the size that the file had when it began, so a file that grows without end lets the program
  *         end. */
 #include "follow.h"

@@ -1,7 +1,8 @@
 /* send.c: mailroom send: one text, standard input as one message or line by line, or a file that grows.
  *
  * Path    text | standard input | file ► sender ► slot
- * I1      The exit code is 0 only if every message that was read was handed over. */
+ * I1      The exit code is 0 only if every message that was read has arrived: it was handed over, and acknowledged where the
+ *         lane acknowledges. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,8 +30,9 @@ static const char help[] =
     "                    (Linux only; elsewhere: a program that prints the lines, and --lines behind a pipe)\n"
     "\n"
     "  --urgent          send at the urgent level instead of the normal one\n"
-    "  --wait MS         how long a message waits for an absent or a full slot; without it 0 for an\n"
-    "                    absent slot and 5000 for a full one; 4294967295 waits for ever\n"
+    "  --wait MS         how long a message waits for an absent or a full slot, and at the end (with --follow:\n"
+    "                    after each batch) how long all wait to be acknowledged; without it 0 for an absent\n"
+    "                    slot and 5000 for the rest; 4294967295 waits for ever\n"
     "  --repeat N        send the TEXT, or standard input, N times\n"
     "  --state FILE      with --follow: keep in FILE how far it got, and go on from there\n"
     "  --from-end        with --follow: leave out what is in the file already\n"
@@ -38,16 +40,21 @@ static const char help[] =
     "  --log FILE        write number, SHA-256 and length of each message that was sent to FILE\n"
     "  -h, --help        this text\n"
     "\n"
+    "A message has arrived when its reader has acknowledged it (mailroom listen does when it has written it out).\n"
+    "What a reader that dies has not acknowledged goes to the next one of the slot within --wait; it may come twice.\n"
+    "Where the system carries the messages (Windows), they have arrived when the system has them.\n"
+    "\n"
     "--follow reads a file that is rotated by renaming to its end and then goes on with the new one, also when that\n"
     "happens several times at once. A truncated file is reported with the offset that had been reached, and read\n"
     "again from its beginning. A last line without newline waits for it. At SIGTERM what is in the file is still sent.\n"
     "\n"
-    "The state file is replaced as a whole (written beside it and renamed) after each batch of lines, at most\n"
-    "64 KiB or one line, and forced to the disk within a second and at the end; the first one is written before the\n"
+    "The state file is replaced as a whole (written beside it and renamed) when a batch of lines, at most 64 KiB or\n"
+    "one line, has arrived, and forced to the disk within a second and at the end; the first one is written before the\n"
     "first line is sent. From then on, after a kill at any instant no line is missing; lines of the last batch may\n"
     "come again. After a failure of the machine, those since the state was last forced to the disk may.\n"
     "\n"
-    "Exit codes: 0 all was handed over, 1 error, 2 usage, 3 the slot stayed full, 4 no such slot, 5 not allowed.\n";
+    "Exit codes: 0 all has arrived, 1 error, 2 usage, 3 the slot stayed full or did not acknowledge, 4 no such slot,\n"
+    "5 not allowed.\n";
 
 struct send_settings {
     struct sender_settings sender;

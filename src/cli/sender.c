@@ -1,10 +1,12 @@
 /* sender.c: the writing end of mailroom send.
  *
  * Path    message ► mr_writer_write_timed, in slices while the slot is full ► log
+ *         the end, or a state to be saved ► mr_writer_flush, in slices until all is acknowledged
  * I1      A message is in the log if and only if the library took it: the line is added after the write and is
  *         written out before the program says that it is done.
+ * I2      After a sender_flush that succeeded everything is the reader's: acknowledged, where the lane acknowledges.
  * Slices  A blocked write cannot be interrupted, and one that timed out has not sent its message: so a long wait is
- *         made of short writes, and Ctrl-C is answered between them. */
+ *         made of short writes, and Ctrl-C is answered between them. A flush that timed out can be called again. */
 #include "sender.h"
 
 #include <inttypes.h>
@@ -18,14 +20,13 @@
 #define SLICE_MS       250
 #define RETRY_FIRST_MS 10
 #define RETRY_LAST_MS  250
-#define LINGER_MS      5000
 
 int sender_open(struct sender *sender, const struct sender_settings *settings)
 {
     *sender = (struct sender){.settings = settings};
     mr_writer_options options = MR_WRITER_OPTIONS_INIT;
     options.timeout_ms = SLICE_MS;
-    options.linger_ms = LINGER_MS;
+    options.linger_ms = 0; /* sender_close has flushed */
     options.reader_uid = settings->reader_uid;
     if (settings->log_path != NULL) {
         if (!output_open(&sender->log, settings->log_path)) {
@@ -125,9 +126,43 @@ int sender_send(struct sender *sender, const void *data, size_t length, bool *sk
     return status == MR_E_TOO_BIG ? CLI_ERROR : code;
 }
 
+/* MR_E_CANCELLED: ended by a signal. */
+static int flush_waiting(struct sender *sender)
+{
+    uint64_t deadline = system_deadline(sender->settings->wait_full_ms);
+    for (;;) {
+        uint64_t now = system_now();
+        uint64_t left = deadline > now ? (deadline - now + 999999) / 1000000 : 0;
+        int status = mr_writer_flush(sender->writer, (uint32_t) (left < SLICE_MS ? left : SLICE_MS));
+        if (status != MR_E_TIMEOUT || system_now() >= deadline) {
+            return status;
+        }
+        if (system_interrupts() > sender->settings->patience) {
+            return MR_E_CANCELLED;
+        }
+    }
+}
+
+static uint64_t unacknowledged(struct sender *sender)
+{
+    mr_writer_statistics statistics = {.size = sizeof(statistics)};
+    return mr_writer_get_statistics(sender->writer, &statistics) == MR_OK ? statistics.unacknowledged : 0;
+}
+
 int sender_flush(struct sender *sender)
 {
-    int status = mr_writer_flush(sender->writer, LINGER_MS);
+    const char *name = sender->settings->name;
+    int status = flush_waiting(sender);
+    if (status == MR_E_TIMEOUT) { /* the library knows the last slice only */
+        fail("%" PRIu64 " of the messages that were sent to %s were not acknowledged within %" PRIu64
+             " ms (MR_E_TIMEOUT)",
+             unacknowledged(sender), name, sender->settings->wait_full_ms);
+        return CLI_TIMEOUT;
+    }
+    if (status == MR_E_CANCELLED) {
+        return fail("ended before %" PRIu64 " of the messages that were sent to %s were acknowledged",
+                    unacknowledged(sender), name);
+    }
     if (status != MR_OK) {
         return fail_status(status, "what was sent was not all taken");
     }
@@ -142,9 +177,8 @@ int sender_close(struct sender *sender, int code)
     uint64_t undelivered = 0;
     int flushed = sender_flush(sender);
     int status = mr_writer_close(sender->writer, &undelivered);
-    if (status != MR_OK) {
-        fail("%" PRIu64 " messages did not get across to %s", undelivered, sender->settings->name);
-        flushed = CLI_ERROR;
+    if (status != MR_OK && flushed == CLI_DONE) {
+        flushed = fail("%" PRIu64 " messages did not get across to %s", undelivered, sender->settings->name);
     }
     if (sender->logging && !output_close(&sender->log)) {
         flushed = CLI_ERROR;

@@ -14,7 +14,7 @@ struct sender_settings {
     const char *name;
     uint32_t priority;
     uint64_t wait_absent_ms; /* UINT32_MAX: for ever */
-    uint64_t wait_full_ms;
+    uint64_t wait_full_ms;   /* for room, and for acknowledgements */
     unsigned patience;   /* requests to end that a waiting message outlasts: 0 for one, 1 where there is more to save */
     uint32_t reader_uid; /* whose slots are trusted besides the own user's and root's; UINT32_MAX: nobody */
     const char *log_path; /* NULL: no log */
@@ -38,7 +38,8 @@ int sender_open(struct sender *sender, const struct sender_settings *settings);
  * with *skip true: the next one may be sent. */
 int sender_send(struct sender *sender, const void *data, size_t length, bool *skip);
 
-/* What was sent so far has been handed over, and the log is written. An exit code. */
+/* Waits until what was sent so far has arrived (is acknowledged, where the lane acknowledges), as long as for a full slot, and
+ * writes the log. An exit code; errors have been printed. */
 int sender_flush(struct sender *sender);
 
 /* Flushes and closes. An exit code, not better than `code`. */
