@@ -19,7 +19,7 @@
 #include "row.h"
 #include "say.h"
 
-#define QUICK_SECONDS  0.2
+#define QUICK_SECONDS  0.3
 #define QUICK_REPEAT   3u
 #define QUICK_DEADLINE UINT64_C(150000000000)
 #define LIMIT_SECONDS  0.2
@@ -146,6 +146,7 @@ static int measure_peer(struct comparison *comparison, struct entry *entry, bool
                      : run_execute(&plan, parent, NULL, &result);
     if (status != MR_OK) {
         snprintf(entry->failure, sizeof(entry->failure), "%s", mr_last_error_text());
+        entry->unable = status == MR_E_TOO_BIG || status == MR_E_UNSUPPORTED;
         return status;
     }
     tally_add(&entry->counts, &result.counts);
@@ -332,7 +333,7 @@ static void print_entry(const struct entry *entry)
                  series_minimum(&entry->ratios), series_maximum(&entry->ratios));
     }
     if (entry->failure[0] != '\0') {
-        printf("  %-20s failed: %s\n", entry->name, entry->failure);
+        printf("  %-20s %s: %s\n", entry->name, entry->unable ? "not possible" : "failed", entry->failure);
         return;
     }
     printf("  %-20s %12s %10s %10s   %s\n", entry->name, rate, p50, p99, ratio);
@@ -377,7 +378,7 @@ static int verdict(const struct comparison *comparison)
     int code = BENCH_DONE;
     for (unsigned i = 0; i < comparison->count; i++) {
         const struct entry *entry = &comparison->entries[i];
-        if (entry->failure[0] != '\0' && code == BENCH_DONE) {
+        if (entry->failure[0] != '\0' && !entry->unable && code == BENCH_DONE) {
             code = BENCH_ERROR;
         }
         if (!tally_damaged(&entry->counts)) {
@@ -448,7 +449,7 @@ const struct command command_compare = {
     "second (see latency --help). Repetitions are interleaved; figures are medians; the ratio is mailroom-ring's rate to the\n"
     "peer's in the same repetition, with its smallest and largest. Messages above 4 KiB are checked by head and marks.\n"
     "A peer that was not found when the program was built is named. Defaults: 5 repetitions of 1 second; with --quick 3 of\n"
-    "0.2 seconds, latency in the first only.\n",
+    "0.3 seconds, latency in the first only.\n",
     OPTION_BIT(OPTION_QUICK) | OPTION_BIT(OPTION_SIZES) | OPTION_BIT(OPTION_WRITER_LIST) | OPTION_BIT(OPTION_PEERS) |
         OPTION_BIT(OPTION_SECONDS) | OPTION_BIT(OPTION_REPEAT) | OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_PLOT) |
         OPTION_BIT(OPTION_THREADS) | OPTION_BIT(OPTION_WORKERS) | OPTION_BIT(OPTION_DEPTH) |

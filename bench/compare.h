@@ -28,6 +28,7 @@ struct entry {
     struct latency latency;     /* of the last latency run */
     double rate_now;            /* in this repetition; 0: none */
     char failure[400];          /* of the first run that failed; "" */
+    bool unable;                /* it failed because the system does not let this peer do it: not the run's failure */
 };
 
 struct comparison {
