@@ -50,10 +50,11 @@ def circumstances(build):
         cache = dict(re.findall(r"^(\w+):\w+=(.*)$", file.read(), re.M))
     flags = f"{cache.get('CMAKE_C_FLAGS', '')} {cache.get('CMAKE_C_FLAGS_' + cache['CMAKE_BUILD_TYPE'].upper(), '')}"
     return {
-        "compiler": first_line([cache["CMAKE_C_COMPILER"], "--version"]),
+        # without the name by which it was called, which differs for the same one
+        "compiler": first_line([cache["CMAKE_C_COMPILER"], "--version"]).partition(" ")[2],
         "flags": " ".join(flags.split()),
         "machine": platform.machine(),
-        "libc": "-".join(platform.libc_ver()),
+        "libc": first_line(["ldd", "--version"]).partition(" ")[2],
         "valgrind": first_line(["valgrind", "--version"]),
     }
 
