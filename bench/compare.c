@@ -134,7 +134,7 @@ static void plan_entry(const struct comparison *comparison, const struct entry *
 static int measure_peer(struct comparison *comparison, struct entry *entry, bool latency)
 {
     struct plan plan;
-    struct run_result result;
+    struct run_result result = {0};
     const char *parent = bench_directory();
     plan_entry(comparison, entry, &plan);
     plan.rate = latency ? COMPARE_LATENCY_RATE : 0;
@@ -219,7 +219,7 @@ static int repetition(struct comparison *comparison, unsigned number)
         if (entry->failure[0] != '\0') {
             continue;
         }
-        int status = entry->limit != NULL ? measure_limit(entry) : measure_peer(comparison, entry, false);
+        int status = entry->load == NULL ? measure_limit(entry) : measure_peer(comparison, entry, false);
         if (status == MR_OK && entry->load != NULL && latencies) {
             show(comparison, entry, ", latency");
             status = measure_peer(comparison, entry, true);

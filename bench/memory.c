@@ -53,7 +53,7 @@ static int measure(const struct load_peer *load, const struct options *options, 
                    struct memory_row *row)
 {
     struct plan plan = options->plan;
-    struct run_result result;
+    struct run_result result = {0};
     struct run_watch watch = {look, row, 0};
     plan.peer.slots = slots;
     plan.writers = 1;
@@ -157,7 +157,7 @@ static int run_memory(int argc, char **argv)
     static const unsigned slots[] = {1, 10, 100, 500};
     struct options options;
     struct load_peer load;
-    struct memory_row rows[OPTIONS_LIST_MAX + 1];
+    struct memory_row rows[OPTIONS_LIST_MAX + 1] = {{.slots = 0}};
     options_default(&options);
     options.plan.idle = IDLE_WRITERS;
     memcpy(options.slots, slots, sizeof(slots));

@@ -170,7 +170,7 @@ static int measure_side(const struct options *options, const struct side *side, 
                         struct tally_counts *counts)
 {
     struct plan plan = options->plan;
-    struct run_result result;
+    struct run_result result = {0};
     const char *parent = bench_directory();
     if (side->peer != NULL && limit_find(side->peer) != NULL) {
         return measure_limit(options, side, figure, value);
@@ -282,15 +282,20 @@ static void print_rows(const struct options *options, const struct measured *row
         const struct measured *row = &rows[i];
         char left[32];
         char right[32];
-        char spread[32];
+        char ratio[32] = "-";
+        char spread[64] = "-";
         char least[16] = "-";
-        snprintf(spread, sizeof(spread), "%.2f .. %.2f", series_minimum(&row->ratios), series_maximum(&row->ratios));
+        if (row->ratios.count > 0) {
+            snprintf(ratio, sizeof(ratio), "%.2f", series_median(&row->ratios));
+            snprintf(spread, sizeof(spread), "%.2f .. %.2f", series_minimum(&row->ratios),
+                     series_maximum(&row->ratios));
+        }
         if (isfinite(row->scenario->least)) {
             snprintf(least, sizeof(least), "%.2f", row->scenario->least);
         }
-        printf("%-44s %12s %12s  %6.2f  %-16s %6s %6.2f  %s\n", row->scenario->title,
-               figure_text(row->scenario, &row->left, left), figure_text(row->scenario, &row->right, right),
-               series_median(&row->ratios), spread, least, row->scenario->aim, judge(row));
+        printf("%-44s %12s %12s  %6s  %-16s %6s %6.2f  %s\n", row->scenario->title,
+               figure_text(row->scenario, &row->left, left), figure_text(row->scenario, &row->right, right), ratio,
+               spread, least, row->scenario->aim, judge(row));
         printf("    %s, against %s\n", row->scenario->name, row->scenario->against);
     }
     printf("Rates: at least. Latencies: at most. Medians of %u repetitions of %.2f s each.\n", options->repeat,
