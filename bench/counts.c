@@ -2,7 +2,7 @@
  * on the hot paths. Counts can be repeated where times cannot.
  *
  * Path    hold the reader ► write a batch, counted ► let the reader go ► it takes and delivers the batch, counted ► again
- *         without a port: write a batch ► read it by calls, counted ► again
+ *         without a port: write a batch ► drain or read it by calls, counted ► again
  * Owners  Collecting is a thread's own state: each thread turns it on and off for itself (CALLGRIND_TOGGLE_COLLECT), so that
  *         what the other one does meanwhile is not in the figure. It is off at the start (--collect-atstart=no).
  * I1      The reader's only worker is inside the callback of the gate, a message of one byte, while a batch is written; it
@@ -20,8 +20,9 @@
 
 #include "queue/thread.h"
 
-#define BATCH  64u
-#define ROUNDS 40u
+#define BATCH     64u
+#define ROUNDS    40u
+#define SIZE_MOST 1024u
 
 static void must(int status, const char *what)
 {
@@ -141,34 +142,51 @@ static void callback_count(const char *slot, const char *message, size_t size, e
     mutex_destroy(&round.lock);
 }
 
-static void read_count(const char *slot, const char *message, size_t size)
+/* Takes a batch by calls that copy. */
+static void batch_read(mr_reader *reader, size_t size)
 {
-    char *buffer = malloc(size + 2);
-    if (buffer == NULL)
-        must(MR_E_MEMORY, "a buffer");
+    static char buffer[SIZE_MOST + 2];
+    size_t length;
+    for (unsigned k = 0; k < BATCH; k++)
+        must(mr_reader_read(reader, buffer, size + 2, &length, MR_FOREVER), "mr_reader_read");
+}
+
+/* Takes a batch in as few calls as it comes in. */
+static void batch_drain(mr_reader *reader, size_t size)
+{
+    const mr_message *messages[BATCH];
+    (void) size;
+    for (unsigned taken = 0; taken < BATCH;) {
+        size_t count;
+        must(mr_reader_receive_many(reader, messages, BATCH, &count, MR_FOREVER), "mr_reader_receive_many");
+        for (size_t i = 0; i < count; i++)
+            mr_message_release(messages[i]);
+        taken += (unsigned) count;
+    }
+}
+
+static void calls_count(const char *slot, const char *message, size_t size, void (*take)(mr_reader *, size_t))
+{
     mr_reader *reader;
     must(mr_reader_open(&reader, slot, NULL), "mr_reader_open");
     mr_writer *writer;
     must(mr_writer_open(&writer, slot, NULL), "mr_writer_open");
     for (unsigned i = 0; i <= ROUNDS; i++) {
-        size_t length;
         batch_write(writer, message, size);
         if (i > 0)
             CALLGRIND_TOGGLE_COLLECT;
-        for (unsigned k = 0; k < BATCH; k++)
-            must(mr_reader_read(reader, buffer, size + 2, &length, MR_FOREVER), "mr_reader_read");
+        take(reader, size);
         if (i > 0)
             CALLGRIND_TOGGLE_COLLECT;
     }
     must(mr_writer_close(writer, NULL), "mr_writer_close");
     must(mr_reader_close(reader, NULL), "mr_reader_close");
-    free(buffer);
 }
 
 int main(void)
 {
-    static const size_t sizes[] = {64, 1024};
-    static char message[1024];
+    static const size_t sizes[] = {64, SIZE_MOST};
+    static char message[SIZE_MOST];
     char slot[64];
     char name[32];
     memset(message, 'm', sizeof message);
@@ -180,8 +198,11 @@ int main(void)
         name_say("dispatch", sizes[i], name, sizeof name);
         callback_count(slot, message, sizes[i], COUNT_DISPATCH);
         CALLGRIND_DUMP_STATS_AT(name);
+        name_say("drain", sizes[i], name, sizeof name);
+        calls_count(slot, message, sizes[i], batch_drain);
+        CALLGRIND_DUMP_STATS_AT(name);
         name_say("read", sizes[i], name, sizeof name);
-        read_count(slot, message, sizes[i]);
+        calls_count(slot, message, sizes[i], batch_read);
         CALLGRIND_DUMP_STATS_AT(name);
     }
     return 0;
