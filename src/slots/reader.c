@@ -126,6 +126,7 @@ static mr_reader *reader_new(const mr_reader_options *options, const char *displ
     reader->timeout_ms = options->timeout_ms;
     reader->turn = TURN_ENDED;
     reader->posted.handler = turn_on_posted;
+    reader->look.handler = turn_on_look;
     reader->waiter.context = reader;
     reader->waiter.callback = read_on_memory;
     if (reader->on_message != NULL) {

@@ -19,6 +19,9 @@
 #define TURN_BYTES    ((size_t) 256 * 1024)
 #define TURN_NS       UINT64_C(50000)
 
+/* While there is no memory for normal messages the lanes are asked so often for urgent ones, for which some is kept. */
+#define STARVED_LOOK_NS UINT64_C(5000000)
+
 /* Room in the queue that is kept for urgent messages, beside its bounds: so many, and this part of its bytes. */
 #define URGENT_MESSAGES      ((size_t) 64)
 #define URGENT_BYTES_DIVISOR 8u
@@ -28,9 +31,9 @@ enum turn_state {
     TURN_ARMED,   /* idle: slot_arm is outstanding, on_ready will come */
     TURN_POSTED,  /* ready: `posted` is in the port's run queue */
     TURN_RUNNING, /* a worker is in turn_run */
-    TURN_STARVED, /* `waiter` is registered with the pool, whose callback posts */
-    TURN_PARKED,  /* paused or stopped: resume or restart posts */
-    TURN_ENDED    /* nothing will come any more (a reader that is read by calls is always here) */
+    TURN_STARVED, /* `waiter` is registered with the pool, whose callback posts (`asked`), or `look` is under way, or both */
+    TURN_PARKED, /* paused or stopped: resume or restart posts */
+    TURN_ENDED   /* nothing will come any more (a reader that is read by calls is always here) */
 };
 
 struct mr_reader {
@@ -79,6 +82,9 @@ struct mr_reader {
     enum turn_state turn;
     uint64_t callback_thread; /* who is in a turn, and so, when it calls us, inside on_message; 0: nobody */
     operation posted;
+    operation look; /* a deadline: has something urgent come while there was no memory for normal messages? */
+    bool looking;   /* `look` is under way */
+    bool asked;     /* with on_message: the waiter is registered with the pool, or has posted */
     struct pool_waiter waiter;
     uint32_t timeout_ms;
     char *display;     /* the slot's name */
@@ -150,6 +156,7 @@ void reader_signal(mr_reader *reader);
 void turn_start(mr_reader *reader);     /* the first arming */
 void turn_on_ready(void *context);      /* for slot_config */
 void turn_on_posted(operation *posted); /* handler of `posted` */
+void turn_on_look(operation *look);     /* … of `look` */
 void turn_on_memory(struct pool_waiter *waiter, void *context);
 void turn_resume(mr_reader *reader); /* with the lock held: a parked turn goes on, if nothing halts it */
 void turn_end(mr_reader *reader);    /* with the lock held, `closing` set: sees to it that TURN_ENDED comes */

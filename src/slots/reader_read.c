@@ -11,7 +11,8 @@
  * I3      The lock is not held during slot_take, slot_wait, pool_wait, slot_acknowledge or a copy; buffers are not
  *         released under it (the pool may call read_on_memory, which takes it).
  * I4      Before a normal message is popped the lanes are asked for urgent ones, also with the queue at its bounds and
- *         the pool at its ceiling: room for them is kept in both.
+ *         the pool at its ceiling: room for them is kept in both. A read that waits for memory asks every
+ *         STARVED_LOOK_NS.
  * I5      A message that mr_reader_read has copied is acknowledged, by hand or not: nobody else could. One that was handed
  *         out is acknowledged by whoever has it.
  */
@@ -101,7 +102,8 @@ static int read_wait(mr_reader *reader, uint64_t deadline)
     if (reader->stopped || reader->closing)
         return MR_OK; /* since the last look: the lock was free during the taking */
     if (reader_halted(reader) || reader->starved || reader->leading) {
-        (void) condition_wait_until(&reader->changed, &reader->lock, deadline);
+        uint64_t look = reader->starved ? clock_now() + STARVED_LOOK_NS : CLOCK_NEVER; /* I4 */
+        (void) condition_wait_until(&reader->changed, &reader->lock, look < deadline ? look : deadline);
         return MR_OK;
     }
     reader->leading = true;

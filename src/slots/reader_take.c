@@ -154,9 +154,6 @@ enum slot_taken reader_take(mr_reader *reader, struct pool_cache *cache, size_t 
     if (reader->on_message == NULL) { /* everything goes into the queue */
         budget.messages = least(messages, room_messages);
         budget.bytes = least(bytes, room_bytes);
-        budget.urgent = urgent_room(reader);
-        reader->keep_messages = SIZE_MAX;
-        reader->keep_bytes = rest(queue_bytes_most(reader), reader->queue.bytes);
     }
     return take(reader, cache, &budget, wanted);
 }

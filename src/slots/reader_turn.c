@@ -19,6 +19,10 @@
  *         queue has one itself. After those that are then taken, at most a share, one of the queue passes.
  * I7      A turn takes at most a share, and delivers at most a share of what waits. With nobody else waiting in the port it
  *         takes another one at once, until TURN_NS have passed: the way through the port costs more than a share does.
+ * I8      While the pool refuses memory for normal messages the lanes are asked for urgent ones every STARVED_LOOK_NS, because
+ *         memory is kept for those. So two things may lead out of TURN_STARVED: the waiter's packet and the look. Whichever
+ *         comes first takes the other back, or leaves the turn to it; a look that comes too late finds another state. The
+ *         turn does not end before the look has (turn_look_ended).
  */
 #include "slots/process.h"
 #include "slots/reader_private.h"
@@ -84,16 +88,42 @@ static void turn_finish(mr_reader *reader)
         on_closed(reader, lost, context);
 }
 
+/* I8 */
+static void turn_look(mr_reader *reader)
+{
+    if (!reader->looking)
+        reader->looking = port_set_deadline(reader->backend, &reader->look, clock_now() + STARVED_LOOK_NS) ==
+                          STARTED_PENDING; /* else the port is being closed under an open reader */
+}
+
 static void turn_starve(mr_reader *reader, size_t wanted)
 {
     reader->turn = TURN_STARVED;
-    if (!pool_wait(reader->pool, &reader->waiter, wanted, false))
+    if (!pool_wait(reader->pool, &reader->waiter, wanted, false)) {
         turn_post(reader); /* the memory is there already */
+        return;
+    }
+    reader->asked = true;
+    turn_look(reader);
+}
+
+/* Before the end: is the look out of the port? If not, it comes now, and leads on from TURN_STARVED. */
+static bool turn_look_ended(mr_reader *reader)
+{
+    if (!reader->looking)
+        return true;
+    reader->turn = TURN_STARVED;
+    port_cancel(reader->backend, &reader->look);
+    return false;
 }
 
 /* Leaves the turn, and the lock. */
 static void turn_leave(mr_reader *reader, enum slot_taken taken, size_t wanted)
 {
+    if (reader->closing && !turn_look_ended(reader)) {
+        mutex_unlock(&reader->lock);
+        return;
+    }
     if (reader->closing && !slot_settle(reader->slot)) {
         reader->turn = TURN_ARMED; /* on_ready brings us here again */
         mutex_unlock(&reader->lock);
@@ -169,7 +199,31 @@ void turn_on_ready(void *context)
 
 void turn_on_posted(operation *posted)
 {
-    turn_run((mr_reader *) (void *) ((char *) posted - offsetof(mr_reader, posted)));
+    mr_reader *reader = (mr_reader *) (void *) ((char *) posted - offsetof(mr_reader, posted));
+    mutex_lock(&reader->lock);
+    reader->asked = false;
+    mutex_unlock(&reader->lock);
+    turn_run(reader);
+}
+
+/* I8. In another state than TURN_STARVED it is a left-over. */
+void turn_on_look(operation *look)
+{
+    mr_reader *reader = (mr_reader *) (void *) ((char *) look - offsetof(mr_reader, look));
+    bool run = false;
+    mutex_lock(&reader->lock);
+    reader->looking = false;
+    if (reader->turn == TURN_STARVED) {
+        bool reason = reader->closing || (!reader->taking && reader_sees_urgent(reader));
+        if (!reason)
+            turn_look(reader);
+        else if (!reader->asked || pool_cancel(reader->pool, &reader->waiter))
+            run = true; /* else the waiter has posted, and that packet leads on */
+        reader->asked = reader->asked && !run;
+    }
+    mutex_unlock(&reader->lock);
+    if (run)
+        turn_run(reader);
 }
 
 void turn_on_memory(struct pool_waiter *waiter, void *context)
@@ -188,7 +242,8 @@ void turn_resume(mr_reader *reader)
 /* Nothing leads out of the present state any more: the end, or first what is under way in the port. */
 static void turn_settle(mr_reader *reader)
 {
-    reader->turn = slot_settle(reader->slot) ? TURN_ENDED : TURN_ARMED;
+    if (turn_look_ended(reader))
+        reader->turn = slot_settle(reader->slot) ? TURN_ENDED : TURN_ARMED;
 }
 
 void turn_end(mr_reader *reader)
@@ -201,7 +256,9 @@ void turn_end(mr_reader *reader)
         turn_settle(reader);
         break;
     case TURN_STARVED:
-        if (pool_cancel(reader->pool, &reader->waiter))
+        if (reader->looking)
+            port_cancel(reader->backend, &reader->look);
+        else if (pool_cancel(reader->pool, &reader->waiter))
             turn_settle(reader); /* else it has posted */
         break;
     case TURN_POSTED:

@@ -482,28 +482,64 @@ TEST(urgent, flood_lets_queued_messages_pass)
     box_end(0);
 }
 
-TEST(urgent, comes_through_with_the_pool_at_its_ceiling)
+/* The callbacks keep everything until there is no memory for normal messages. */
+static mr_reader *open_and_fill(uint32_t workers)
 {
     CHECK_STATUS(mr_set_memory_ceiling((size_t) 1 << 20), MR_OK);
-    mr_reader_options options = box_options(1);
+    mr_reader_options options = box_options(workers);
     box.each = keep;
     mr_reader *reader = box_open(&options);
-    CHECK_STATUS(mr_reader_pause(reader), MR_OK);
-    for (uint64_t i = 0; i < 63; i++)
+    for (uint64_t i = 0; i < 62; i++)
         (void) fake_put_long(0, MR_LANE_RING, 0, i, 20000);
-    (void) fake_put(1, MR_LANE_RING, 1, 0);
-    CHECK_STATUS(mr_reader_resume(reader), MR_OK);
     fake_await_starved(1);
-    while (fake_slot_counts().waiting < 10)
-        test_nap(100 * UINT64_C(1000));
-    CHECK_EQ(box.order[0], 1);
-    for (size_t i = 0; i < 63; i++) {
+    return reader;
+}
+
+TEST(urgent, comes_through_with_the_pool_at_its_ceiling_and_all_of_it_held)
+{
+    (void) open_and_fill(1);
+    for (uint32_t i = 0; i < 2; i++) {
+        uint64_t before = counter_get(&box.got);
+        (void) fake_put(3 + i, MR_LANE_RING, 1, 0); /* the slot is waiting for memory, or will be soon */
+        counter_await(&box.got, before + 1);
+        while (fake_slot_counts().waiting > 62 - (counter_get(&box.got) - i - 1))
+            test_nap(100 * UINT64_C(1000));
+    }
+    uint64_t urgent = 0;
+    for (size_t i = 0; i < box.ordered; i++)
+        urgent += box.order[i];
+    CHECK_EQ(urgent, 2);
+    for (size_t i = 0; i < 64; i++) {
         counter_await(&box.got, i + 1);
         mr_message_release(box.kept[i]);
     }
-    counter_await(&box.got, 64);
-    mr_message_release(box.kept[63]);
     box_end(0);
+}
+
+TEST(close, of_a_reader_that_waits_for_memory_ends)
+{
+    CHECK_STATUS(mr_set_memory_ceiling((size_t) 1 << 20), MR_OK);
+    mr_reader_options options = box_options(2);
+    box.each = keep;
+    for (int round = 0; round < 30; round++) {
+        memset(box.next, 0, sizeof box.next);
+        box.kept_count = 0;
+        (void) box_open(&options);
+        for (uint64_t i = 0; i < 62; i++)
+            (void) fake_put_long((uint32_t) round % 8, MR_LANE_RING, 0, i, 20000);
+        fake_await_starved(fake_slot_counts().starved + 1);
+        if (round % 3 == 1)
+            test_nap((uint64_t) round * 300 * UINT64_C(1000)); /* the look comes meanwhile */
+        if (round % 3 == 2)
+            mr_message_release(box.kept[--box.kept_count]); /* the pool calls, before, while or after */
+        uint64_t lost = 99;
+        CHECK_STATUS(mr_reader_close(box.reader, &lost), MR_OK);
+        CHECK_EQ(lost, 0);
+        for (size_t i = 0; i < box.kept_count; i++)
+            mr_message_release(box.kept[i]);
+        fake_clear();
+    }
+    CHECK_STATUS(mr_port_close(box.port), MR_OK);
 }
 
 /* ---- turns ---- */

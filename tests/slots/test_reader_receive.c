@@ -386,6 +386,26 @@ static void blocked_receive(void *argument)
     }
 }
 
+TEST(urgent, wakes_a_read_that_waits_for_memory)
+{
+    CHECK_STATUS(mr_set_memory_ceiling((size_t) 1 << 20), MR_OK);
+    mr_reader *reader = reader_with(NULL);
+    for (uint64_t i = 0; i < 100; i++)
+        (void) fake_put_long(0, MR_LANE_RING, 0, i, 16000);
+    const mr_message *held[100];
+    size_t count = receive_to_the_ceiling(reader, held, 100);
+    struct blocked blocked = {.reader = reader};
+    thread reading;
+    CHECK_STATUS(thread_start(&reading, "blocked", blocked_receive, &blocked), MR_OK);
+    (void) fake_put(1, MR_LANE_RING, 1, 1000);
+    thread_join(reading);
+    CHECK_STATUS(blocked.status, MR_OK);
+    CHECK_EQ(blocked.number, 1000);
+    for (size_t i = 0; i < count; i++)
+        mr_message_release(held[i]);
+    close_losing(reader, 0);
+}
+
 TEST(receive, blocked_ones_get_a_message_each_and_a_stop)
 {
     mr_reader *reader = reader_with(NULL);

@@ -151,6 +151,16 @@ size_t fake_put(uint32_t writer, mr_lane lane, uint32_t level, uint64_t number)
     return fake_put_long(writer, lane, level, number, sizeof number);
 }
 
+void fake_clear(void)
+{
+    mutex_lock(&world.lock);
+    CHECK(world.slot == NULL);
+    memset(world.lists, 0, sizeof world.lists);
+    world.count = 0;
+    world.counts.waiting = 0;
+    mutex_unlock(&world.lock);
+}
+
 void fake_before_each(void (*hook)(void *context), void *context)
 {
     mutex_lock(&world.lock);

@@ -18,6 +18,9 @@
 size_t fake_put(uint32_t writer, mr_lane lane, uint32_t level, uint64_t number);
 size_t fake_put_long(uint32_t writer, mr_lane lane, uint32_t level, uint64_t number, size_t length);
 
+/* Forgets every message; there is no slot. */
+void fake_clear(void);
+
 /* Runs before each message that slot_take brings, without a lock, on the taking thread; NULL: nothing. */
 void fake_before_each(void (*hook)(void *context), void *context);
 
