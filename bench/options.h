@@ -10,6 +10,7 @@
 #include "plan.h"
 
 #define OPTIONS_LIST_MAX 32u
+#define OPTIONS_SIZE_MAX ((uint64_t) 1 << 30) /* of a message, bytes */
 
 struct command {
     const char *name;
@@ -93,5 +94,7 @@ const char *options_sizes(const char *text, struct sizes *sizes);
 const char *options_mix(const char *text, unsigned mix[PLAN_LEVELS_MAX]);
 const char *options_real(const char *text, double minimum, double maximum, double *number);
 const char *options_count(const char *text, uint64_t minimum, uint64_t maximum, uint64_t *number);
+/* The number in [from, end). */
+const char *options_part(const char *from, const char *end, uint64_t minimum, uint64_t maximum, uint64_t *number);
 
 #endif
