@@ -1,20 +1,24 @@
-/* ring_hello_linux.h: what writer and reader of a ring say to each other on the slot's second socket (STEM.ring), and the
- * memory that is handed over there.
+/* ring_hello_linux.h: what writer and reader of a ring say to each other on the slot's second socket (STEM.ring), and
+ * the memory that is handed over there.
  *
- *   writer ► HELLO (with the ring's memfd)                     once, at once after connecting; it may commit from then on
+ *   writer ► HELLO (with the ring's memfd)                     once, at once after connecting; it may commit from
+ *                                                              then on
  *   reader ► ANSWER (MR_OK with the doorbell, or the reason)   once; after a refusal the reader hangs up
+ *                                                              A writer whose ring_commit asked for the doorbell before
+ *                                                              it had one rings it as soon as it has: the reader may have
+ *                                                              looked, and gone to sleep, in between
  *   writer ► LARGE (with a sealed memfd)                       before the RING_LARGE record is committed
  *   reader ► REACHED                                           head has come to the `wanted` of some level (ring.h, N)
- *   reader ► RENAMED                                           the name has gone: commit nothing more. What was committed
- *                                                              is still taken; then the reader hangs up, and what it had
- *                                                              not acknowledged by then is the writer's again
+ *   reader ► RENAMED                                           the name has gone: commit nothing more. What was
+ *                                                              committed is still taken; then the reader hangs up, and what it
+ *                                                              had not acknowledged by then is the writer's again
  *
  * One SOCK_SEQPACKET packet each, of exactly the struct below. Anything else is a violation: the peer is dropped.
  *
- * Hostile The reader has the kernel confirm everything about the memory before it maps it: that it is a memfd on tmpfs of
- *         the very size that the geometry makes, and sealed against shrinking, growing and further seals (so no access to
- *         the mapping can ever raise SIGBUS). A LARGE one is sealed against writing too, and never mapped. All figures
- *         are taken from the packet, never from the memory.
+ * Hostile The reader has the kernel confirm everything about the memory before it maps it: that it is a memfd on tmpfs
+ *         of the very size that the geometry makes, and sealed against shrinking, growing and further seals (so no access
+ *         to the mapping can ever raise SIGBUS). A LARGE one is sealed against writing too, and never mapped. All
+ *         figures are taken from the packet, never from the memory.
  * Owners  Descriptors that a function here receives belong to its caller; those that it is given stay the caller's.
  */
 #ifndef SLOTS_RING_HELLO_LINUX_H
@@ -29,8 +33,8 @@
 #define RING_MAGIC   UINT32_C(0x314e524d) /* "MRN1" */
 #define RING_VERSION 1u
 
-/* What the writer may have committed and unacknowledged in one ring before the answer has come, in bytes: so much a reader
- * that accepts the writer at all always accepts, whatever its ceiling. */
+/* What the writer may have committed and unacknowledged in one ring before the answer has come, in bytes: so much a
+ * reader that accepts the writer at all always accepts, whatever its ceiling. */
 #define RING_FIRST_BYTES ((uint32_t) 64 << 10)
 /* RING_LARGE records that may be unacknowledged at a time, over all levels. */
 #define RING_LARGE_MOST 16u
@@ -108,11 +112,12 @@ union ring_any_packet {
     struct ring_large large;
 };
 
-/* Receives one packet. Never blocks. *descriptor: the one that came with it, or -1. HELLO and LARGE have one, an ANSWER may, the
- * others have none; another number, or a size that is not the type's: MR_E_ARGUMENT, and they went to the janitor. MR_OK;
- * MR_E_FULL: nothing there; MR_E_GONE: the peer has hung up, and nothing is left; MR_E_ARGUMENT; MR_E_DESCRIPTORS: a
- * packet is lost, because this process has no number left for what came with it; MR_E_SYSTEM. Only the frame is checked
- * here (magic, version, type, size, descriptors, `zero` fields); what the figures mean is the caller's. */
+/* Receives one packet. Never blocks. *descriptor: the one that came with it, or -1. HELLO and LARGE have one, an
+ * ANSWER may, the others have none; another number, or a size that is not the type's: MR_E_ARGUMENT, and they went to
+ * the janitor. MR_OK; MR_E_FULL: nothing there; MR_E_GONE: the peer has hung up, and nothing is left; MR_E_ARGUMENT;
+ * MR_E_DESCRIPTORS: a packet is lost, because this process has no number left for what came with it; MR_E_SYSTEM. Only
+ * the frame is checked here (magic, version, type, size, descriptors, `zero` fields); what the figures mean is the
+ * caller's. */
 int ring_packet_receive(int socket, union ring_any_packet *packet, int *descriptor);
 
 #endif
