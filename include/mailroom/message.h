@@ -62,10 +62,11 @@ MR_API const mr_message *mr_message_retain(const mr_message *message);
 MR_API void mr_message_release(const mr_message *message);
 
 /* Tells the writer that this message is done with: stored, answered, or not wanted. Until then the writer keeps it, and
- * sends it again to the slot's next reader if this one dies (`redelivered`). Only for readers with acknowledge_by_hand;
- * others have it done by the library (there, a second time, and where the lane has no acknowledgement: MR_OK, and nothing
- * happens). In any order, on any thread, also when the reader has been closed (then nothing happens). The message must still
- * be held: inside on_message, or retained, or received. MR_OK, MR_E_ARGUMENT (NULL), MR_E_FORKED. */
+ * sends it again to the slot's next reader if this one dies (`redelivered`). For readers with acknowledge_by_hand; for
+ * others the library does it (a received message may be acknowledged sooner than by its release; inside on_message, a
+ * second time, and where the lane has no acknowledgement: MR_OK, and nothing happens). In any order, on any thread,
+ * also when the reader has been closed (then nothing happens). The message must still be held: inside on_message, or
+ * retained, or received. MR_OK, MR_E_ARGUMENT (NULL), MR_E_FORKED. */
 MR_API int mr_message_acknowledge(const mr_message *message);
 
 /* The fields, for languages that cannot read the struct. */

@@ -24,9 +24,9 @@ typedef void (*mr_on_message)(mr_reader *reader, const mr_message *message, void
  * `reader` is only a number by then. */
 typedef void (*mr_reader_on_closed)(mr_reader *reader, uint64_t lost, void *context);
 
-/* Says at which level a message goes on that came without one: what plain programs write (plain and native lane). Called
- * once for each, before it is queued, on whatever thread takes it; `message->priority` is MR_NORMAL. Above the slot's levels
- * means the highest. It must not block, nor call a function on the reader. */
+/* Says at which level a message goes on that came without one: what plain programs write (plain and native lane).
+ * Called once for each, before it is queued, on whatever thread takes it; `message->priority` is MR_NORMAL. Above the
+ * slot's levels means the highest. It must not block, nor call a function on the reader. */
 typedef uint32_t (*mr_classify)(const mr_message *message, void *context);
 
 /* Who may write to a slot. The reader's own user and root always may. */
@@ -53,7 +53,8 @@ typedef struct mr_reader_options {
     uint32_t timeout_ms;          /* of reads with MR_READER_TIMEOUT; changed by mr_reader_set_timeout */
     uint32_t queue_messages;      /* bound of what waits in the reader's queue; 0: 1,024 */
     size_t queue_bytes;           /* the same in bytes; 0: 4 MiB. Once either is reached the reader stops taking, the
-                                   * writers wait; the message that reaches it is taken whole */
+                                   * writers wait; the message that reaches it is taken whole. Beside it there is room
+                                   * for 64 urgent messages, and an eighth of the bytes */
     uint32_t levels;              /* 1 to MR_LEVELS_MAX; 0: MR_LEVELS_DEFAULT */
     uint32_t connections_per_uid; /* plain connections that one user may hold, root's own included; 0: 1,024 */
     mr_access access;
@@ -66,9 +67,10 @@ typedef struct mr_reader_options {
     const char *access_sddl; /* Windows: who may write, as a security descriptor in SDDL, instead of `access`; copied */
     int access_remote;       /* Windows: 1: other machines may write as well, as far as `access` lets them */
     int acknowledge_by_hand; /* 1: messages are acknowledged by mr_message_acknowledge alone; 0: by themselves, when
-                              * on_message returns, mr_reader_read has copied, or a received message is released */
+                              * on_message returns, or a received message is released. What mr_reader_read has copied
+                              * is acknowledged in either case */
     uint32_t acknowledge_window; /* messages of one writer and level that may be unacknowledged until nothing more is
-                                  * taken of it; 0: 4,096 */
+                                  * taken of it, at most 1,048,576; 0: 4,096 */
     uint32_t spin_us; /* look so many microseconds (at most 1,000) for more before sleeping, as long as it pays: gives a
                        * processor away for speed; 0: never */
 } mr_reader_options;
@@ -137,13 +139,14 @@ typedef struct mr_reader_writer {
  *   MR_E_ACCESS       no slot directory that this user may create in, or one that is not safe to use
  *   MR_E_ARGUMENT     an option is out of its range, or on_message without a port
  *   MR_E_DESCRIPTORS, MR_E_MEMORY, MR_E_SYSTEM.
- * The name is live, with its final permissions, from the moment it appears. A name left by a dead process is taken over.
- * Any thread, callbacks too. Mirrors CreateMailslot. */
+ * The name is live, with its final permissions, from the moment it appears. A name left by a dead process is taken
+ * over. Any thread, callbacks too. Mirrors CreateMailslot. */
 MR_NODISCARD MR_API int mr_reader_open(mr_reader **reader, const char *name, const mr_reader_options *options);
 
 /* Ends the slot: the name goes, blocked reads return MR_E_STOPPED, a running callback is awaited, and what still
- * waits is lost and counted. Returns MR_OK, or MR_E_UNREAD where messages were lost (the reader is closed all the
- * same); *lost, if not NULL, is their number. Inside the reader's own callback the end comes after the callback:
+ * waits is lost and counted, but for what its writer still has, because it was not acknowledged: that goes to the next
+ * reader. Returns MR_OK, or MR_E_UNREAD where messages were lost (the reader is closed all the same); *lost, if not
+ * NULL, is their number. Inside the reader's own callback the end comes after the callback:
  * MR_OK at once, and on_closed tells. Two callbacks that close each other's readers would wait for each other for ever:
  * let one owner close both. MR_E_FORKED in a forked child (whose copies of the descriptors are closed; the
  * parent's slot lives on). NULL is MR_OK. The handle is invalid afterwards in every case. Any thread. */
@@ -153,22 +156,25 @@ MR_API int mr_reader_close(mr_reader *reader, uint64_t *lost);
  * (0, MR_FOREVER, MR_READER_TIMEOUT). *length is its length; two NUL bytes follow it where the buffer has the room.
  * MR_OK; MR_E_TIMEOUT after that time and not before; MR_E_SMALL with *length the needed size: the message stays;
  * MR_E_STOPPED by mr_reader_stop or a close; MR_E_MODE if the reader has on_message; MR_E_FORKED; MR_E_ARGUMENT.
- * Any thread, several at once (each message goes to one of them). Mirrors ReadFile on a mailslot. */
+ * The message is acknowledged, also with acknowledge_by_hand: nobody else could. An urgent one that has come is among
+ * the next two that are read, however many wait. Any thread, several at once (each message goes to one of them).
+ * Mirrors ReadFile on a mailslot. */
 MR_NODISCARD MR_API int mr_reader_read(mr_reader *reader, void *buffer, size_t size, size_t *length,
                                        uint32_t timeout_ms);
 
-/* The pulling form that keeps everything: *message is the next message, the caller's until mr_message_release, with sender,
- * priority, sequence. It is acknowledged at that release, or by mr_message_acknowledge alone where the reader has
- * acknowledge_by_hand. Waits, and fails, as mr_reader_read does (but for MR_E_SMALL). Any thread, several at once. */
+/* The pulling form that keeps everything: *message is the next message, the caller's until mr_message_release, with
+ * sender, priority, sequence. It is acknowledged at that release (the first, where it was retained as well), or by
+ * mr_message_acknowledge alone where the reader has acknowledge_by_hand. Waits, and fails, as mr_reader_read does (but
+ * for MR_E_SMALL). Any thread, several at once. */
 MR_NODISCARD MR_API int mr_reader_receive(mr_reader *reader, const mr_message **message, uint32_t timeout_ms);
 
-/* Up to `room` messages in one call: waits for the first one as mr_reader_receive does, takes what else is there without
- * waiting. *count of them, in order, with MR_OK. */
+/* Up to `room` messages in one call: waits for the first one as mr_reader_receive does, takes what else is there
+ * without waiting. *count of them, in order, with MR_OK. */
 MR_NODISCARD MR_API int mr_reader_receive_many(mr_reader *reader, const mr_message **messages, size_t room,
                                                size_t *count, uint32_t timeout_ms);
 
-/* What waits, without consuming any of it: a reader that is read by calls first takes from the writers what its queue has
- * room for. MR_OK, MR_E_FORKED, MR_E_ARGUMENT. Any thread, callbacks too.
+/* What waits, without consuming any of it: a reader that is read by calls first takes from the writers what its queue
+ * has room for. MR_OK, MR_E_FORKED, MR_E_ARGUMENT. Any thread, callbacks too.
  * Mirrors GetMailslotInfo. */
 MR_API int mr_reader_info(mr_reader *reader, mr_reader_information *information);
 
@@ -213,8 +219,8 @@ MR_API int mr_reader_get_name(mr_reader *reader, char *buffer, size_t size);
 /* The reader's counters. MR_OK, MR_E_ARGUMENT, MR_E_FORKED. Any thread, callbacks too. */
 MR_API int mr_reader_get_statistics(mr_reader *reader, mr_reader_statistics *statistics);
 
-/* The slot's writers, the busiest (by bytes) first: who is flooding, who waits. Fills up to `room` of `writers`; *count is how
- * many there are (it may be more). MR_OK, MR_E_ARGUMENT, MR_E_FORKED. Any thread, callbacks too. */
+/* The slot's writers, the busiest (by bytes) first: who is flooding, who waits. Fills up to `room` of `writers`; *count
+ * is how many there are (it may be more). MR_OK, MR_E_ARGUMENT, MR_E_FORKED. Any thread, callbacks too. */
 MR_API int mr_reader_get_writers(mr_reader *reader, mr_reader_writer *writers, size_t room, size_t *count);
 
 #ifdef __cplusplus

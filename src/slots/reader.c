@@ -2,25 +2,25 @@
  *
  * Path    lanes > slot_take > reader_deliver (reader_take.c) > on_message directly, or a batch > the reader's queue
  *         > on_message (reader_turn.c), mr_reader_read or mr_reader_receive (reader_read.c)
- * Owners  `taking` is the right to be inside slot_take or slot_rename, for one thread at a time; the batch and the counts of
- *         direct messages are that thread's. The queue and all flags: the lock. A message in the queue is the queue's;
- *         popped, its popper's; in a direct callback, its lane's.
+ * Owners  `taking` is the right to be inside slot_take or slot_rename, for one thread at a time; the batch and the
+ *         counts of direct messages are that thread's. The queue and all flags: the lock. A message in the queue is the
+ *         queue's; popped, its popper's; in a direct callback, its lane's.
  * I1      Nothing is taken unless the queue is below both bounds; the message that reaches a bound is the last. So the
  *         queue holds at most queue_messages, and queue_bytes plus one message; and besides, of urgent messages,
  *         URGENT_MESSAGES, and a part of queue_bytes plus one message.
  * I2      Nothing is taken while the reader is paused, stopped or closing (reader_halted).
  * I3      A reader is freed by one thread, after `closing` was set, the turn has ended, and `inside` and `taking` are
  *         clear: nobody else can be between two uses of it.
- * I4      messages == delivered + waiting: nothing leaves the queue but by being delivered, until the close. What does not
- *         go through the queue counts as both at once.
+ * I4      messages == delivered + waiting: nothing leaves the queue but by being delivered, until the close. What does
+ *         not go through the queue counts as both at once.
  * I5      In a forked child no lock is touched and nothing changed: another thread of the parent may have been inside.
- * I6      A callback may run inside slot_take, so `taking` may be the calling thread's own, and is then not waited for: a
- *         rename is made in between, a close is left to the turn.
- * I7      What waits unacknowledged when the reader is closed is its writer's again: it is not lost. Only what has no token
- *         is.
- * H1      `halted` is stored before mr_reader_pause, _stop and _close return (or wait), and loaded before and after each
- *         direct callback. Relaxed will do: who sends a message after a pause has returned has made the lane pass on the
- *         store with the message. What was there before may be in its callback already, as ever.
+ * I6      A callback may run inside slot_take, so `taking` may be the calling thread's own, and is then not waited for:
+ *         a rename is made in between, a close is left to the turn.
+ * I7      What waits unacknowledged when the reader is closed is its writer's again: it is not lost. Only what has no
+ *         token is.
+ * H1      `halted` is stored before mr_reader_pause, _stop and _close return (or wait), and loaded before and after
+ *         each direct callback. Relaxed will do: who sends a message after a pause has returned has made the lane pass
+ *         on the store with the message. What was there before may be in its callback already, as ever.
  */
 #include <string.h>
 

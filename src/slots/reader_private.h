@@ -1,5 +1,5 @@
-/* reader_private.h: what the files of the reader share: reader.c (life, settings), reader_take.c (from the lanes into the
- * queue or the callback), reader_view.c (what is seen of it), reader_turn.c (on_message, on the port's workers),
+/* reader_private.h: what the files of the reader share: reader.c (life, settings), reader_take.c (from the lanes into
+ * the queue or the callback), reader_view.c (what is seen of it), reader_turn.c (on_message, on the port's workers),
  * reader_read.c (read calls). Owners and invariants are in reader.c. */
 #ifndef SLOTS_READER_PRIVATE_H
 #define SLOTS_READER_PRIVATE_H
@@ -13,8 +13,8 @@
 #include "queue/thread.h"
 #include "slots/backend.h"
 
-/* How much a turn takes, and how much it delivers of its queue, before the slot goes to the back of the port's run queue,
- * or, while nobody waits there, for another share until the turn has lasted so long. */
+/* How much a turn takes, and how much it delivers of its queue, before the slot goes to the back of the port's run
+ * queue, or, while nobody waits there, for another share until the turn has lasted so long. */
 #define TURN_MESSAGES ((size_t) 64)
 #define TURN_BYTES    ((size_t) 256 * 1024)
 #define TURN_NS       UINT64_C(50000)
@@ -31,9 +31,9 @@ enum turn_state {
     TURN_ARMED,   /* idle: slot_arm is outstanding, on_ready will come */
     TURN_POSTED,  /* ready: `posted` is in the port's run queue */
     TURN_RUNNING, /* a worker is in turn_run */
-    TURN_STARVED, /* `waiter` is registered with the pool, whose callback posts (`asked`), or `look` is under way, or both */
-    TURN_PARKED, /* paused or stopped: resume or restart posts */
-    TURN_ENDED   /* nothing will come any more (a reader that is read by calls is always here) */
+    TURN_STARVED, /* the pool's waiter is registered, whose callback posts (`asked`), or `look` is under way, or both */
+    TURN_PARKED,  /* paused or stopped: resume or restart posts */
+    TURN_ENDED    /* nothing will come any more (a reader that is read by calls is always here) */
 };
 
 struct mr_reader {
@@ -133,8 +133,8 @@ uint64_t reader_finish(mr_reader *reader);
 /* For slot_config. */
 enum slot_delivered reader_deliver(void *context, struct buffer *message);
 
-/* Takes from the lanes into the queue, or directly to on_message: at most `messages`, `bytes` and what the bounds leave.
- * Called and left with the lock held, free in between; nobody else is taking. */
+/* Takes from the lanes into the queue, or directly to on_message: at most `messages`, `bytes` and what the bounds
+ * leave. Called and left with the lock held, free in between; nobody else is taking. */
 enum slot_taken reader_take(mr_reader *reader, struct pool_cache *cache, size_t messages, size_t bytes, size_t *wanted);
 
 /* The same for urgent messages alone, at most `messages`. */

@@ -1,7 +1,7 @@
 /* reader_read.c: a reader that is read by calls.
  *
- * Path    mr_reader_read, mr_reader_receive > queue, else take from the lanes, else wait > copied out and released, or handed
- *         out
+ * Path    mr_reader_read, mr_reader_receive > queue, else take from the lanes, else wait > copied out and released, or
+ *         handed out
  * Owners  `leading`: of several blocked reads one sits in slot_wait, the others wait for `changed`. Whoever leaves
  *         slot_wait, for whatever reason, broadcasts, so that another leads.
  *         Whoever else brings messages into the queue wakes the leader too (reader_take): they may be more than the
@@ -13,8 +13,8 @@
  * I4      Before a normal message is popped the lanes are asked for urgent ones, also with the queue at its bounds and
  *         the pool at its ceiling: room for them is kept in both. A read that waits for memory asks every
  *         STARVED_LOOK_NS.
- * I5      A message that mr_reader_read has copied is acknowledged, by hand or not: nobody else could. One that was handed
- *         out is acknowledged by whoever has it.
+ * I5      A message that mr_reader_read has copied is acknowledged, by hand or not: nobody else could. One that was
+ *         handed out is acknowledged by whoever has it.
  */
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* reader_turn.c: a reader with on_message: its turns on the port's workers.
  *
- * Path    on_ready or posted packet > turn_run: take a share (on_message directly for a ring's messages) > on_message for
- *         each in the queue > idle (armed), ready (posted), …
+ * Path    on_ready or posted packet > turn_run: take a share (on_message directly for a ring's messages) > on_message
+ *         for each in the queue > idle (armed), ready (posted), …
  * Owners  The turn: whoever runs it (TURN_RUNNING); in every other state the one thing that leads out of it.
  *
  * Why no wake-up is lost. A slot leaves a worker idle or ready, and there is no third way but to wait for memory or
@@ -13,16 +13,18 @@
  * I3      State and action (arm, post, register, park) change under one hold of the lock, so whoever sees the state
  *         knows that the action has been taken: turn_end can cancel an arming, turn_resume can post a parked turn.
  *         For this the waiter's callback takes no lock of the reader's: it only posts.
- * I4      Only the thread in TURN_RUNNING touches the reader after leaving the lock; having left the state, it does not.
+ * I4      Only the thread in TURN_RUNNING touches the reader after leaving the lock; having left the state, it does
+ *         not.
  * I5      One turn at a time, one callback at a time within it: so messages reach on_message in order.
- * I6      Urgent first: before each message of the queue the lanes are asked whether they have an urgent one, unless the
- *         queue has one itself. After those that are then taken, at most a share, one of the queue passes.
- * I7      A turn takes at most a share, and delivers at most a share of what waits. With nobody else waiting in the port it
- *         takes another one at once, until TURN_NS have passed: the way through the port costs more than a share does.
- * I8      While the pool refuses memory for normal messages the lanes are asked for urgent ones every STARVED_LOOK_NS, because
- *         memory is kept for those. So two things may lead out of TURN_STARVED: the waiter's packet and the look. Whichever
- *         comes first takes the other back, or leaves the turn to it; a look that comes too late finds another state. The
- *         turn does not end before the look has (turn_look_ended).
+ * I6      Urgent first: before each message of the queue the lanes are asked whether they have an urgent one, unless
+ *         the queue has one itself. After those that are then taken, at most a share, one of the queue passes.
+ * I7      A turn takes at most a share, and delivers at most a share of what waits. With nobody else waiting in the
+ *         port it takes another one at once, until TURN_NS have passed: the way through the port costs more than a
+ *         share does.
+ * I8      While the pool refuses memory for normal messages the lanes are asked for urgent ones every STARVED_LOOK_NS,
+ *         because memory is kept for those. So two things may lead out of TURN_STARVED: the waiter's packet and the
+ *         look. Whichever comes first takes the other back, or leaves the turn to it; a look that comes too late finds
+ *         another state. The turn does not end before the look has (turn_look_ended).
  */
 #include "slots/process.h"
 #include "slots/reader_private.h"

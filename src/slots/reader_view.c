@@ -1,9 +1,9 @@
 /* reader_view.c: what is seen of a reader: the statistics page, information, statistics, writers, handles, the name.
  *
- * Owners and invariants are in reader.c. Everything here looks under the lock; the lanes' counts, and those of messages that
- * went directly to on_message, are atomic and may be one message ahead.
- * V1      slot_publish, slot_waiting and slot_writers are not called during a slot_rename: `renaming` is set with the lock
- *         held, and looked at with the lock held until they have returned.
+ * Owners and invariants are in reader.c. Everything here looks under the lock; the lanes' counts, and those of messages
+ * that went directly to on_message, are atomic and may be one message ahead.
+ * V1      slot_publish, slot_waiting and slot_writers are not called during a slot_rename: `renaming` is set with the
+ *         lock held, and looked at with the lock held until they have returned.
  */
 #include <string.h>
 

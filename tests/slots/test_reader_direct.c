@@ -1,5 +1,5 @@
-/* test_reader_direct.c: a ring's messages, which are handed to on_message while they are taken, and acknowledging them; on a
- * slot of the test's own making. */
+/* test_reader_direct.c: a ring's messages, which are handed to on_message while they are taken, and acknowledging them;
+ * on a slot of the test's own making. */
 #include <stdatomic.h>
 #include <string.h>
 

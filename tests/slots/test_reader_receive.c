@@ -1,5 +1,5 @@
-/* test_reader_receive.c: acknowledging, the pulling form, and urgent messages for a reader that is read by calls, on a slot
- * of the test's own making. */
+/* test_reader_receive.c: acknowledging, the pulling form, and urgent messages for a reader that is read by calls, on a
+ * slot of the test's own making. */
 #include <string.h>
 
 #include <mailroom/mailroom.h>

@@ -1,6 +1,6 @@
-/* slot_fake.h: slots/backend.h's reading end in memory: one slot, whose messages the test puts there, by whatever lane. Link
- * slot_fake.c into a test program, and the library's own slot is left out. All functions may be called on any thread.
- * It holds the reader to the contract: a call that must not come ends the test. */
+/* slot_fake.h: slots/backend.h's reading end in memory: one slot, whose messages the test puts there, by whatever lane.
+ * Link slot_fake.c into a test program, and the library's own slot is left out. All functions may be called on any
+ * thread. It holds the reader to the contract: a call that must not come ends the test. */
 #ifndef TEST_SUPPORT_SLOT_FAKE_H
 #define TEST_SUPPORT_SLOT_FAKE_H
 
@@ -13,8 +13,8 @@
 #define FAKE_WRITERS      8u
 #define FAKE_MESSAGES_MAX 200000u
 
-/* Puts a message there: eight bytes, its number, and as many zeros behind it as make `length`. Returns its index. Messages of
- * one writer and level come in the order in which they were put; urgent ones first. */
+/* Puts a message there: eight bytes, its number, and as many zeros behind it as make `length`. Returns its index.
+ * Messages of one writer and level come in the order in which they were put; urgent ones first. */
 size_t fake_put(uint32_t writer, mr_lane lane, uint32_t level, uint64_t number);
 size_t fake_put_long(uint32_t writer, mr_lane lane, uint32_t level, uint64_t number, size_t length);
 
@@ -42,8 +42,8 @@ struct fake_slot_counts {
 };
 struct fake_slot_counts fake_slot_counts(void);
 bool fake_acknowledged(size_t index);
-/* Waits for so many calls of slot_wait; of slot_arm; for so many times that the pool refused memory; for so many messages that
- * are acknowledged. */
+/* Waits for so many calls of slot_wait; of slot_arm; for so many times that the pool refused memory; for so many
+ * messages that are acknowledged. */
 void fake_await_waits(uint64_t times);
 void fake_await_arms(uint64_t times);
 void fake_await_starved(uint64_t times);
