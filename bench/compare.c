@@ -1,7 +1,7 @@
 /* compare.c: Mailroom beside other ways of sending messages, in one interleaved run.
  *
- * Path    options ► entries (size × writers × peer) ► repetition 1: every entry once, in turn; repetition 2 … ► medians,
- *         ratios, spreads ► table | JSON | plots
+ * Path    options ► entries (size × writers × peer) ► repetition 1: every entry once, in turn; repetition 2 … ►
+ *         medians, ratios, spreads ► table | JSON | plots
  * I1      A ratio is of two runs of the same repetition, which are seconds apart: what changes on the machine from one
  *         minute to the next changes both.
  * I2      An entry whose run fails is named with its error, and not run again; all others go on.
@@ -366,8 +366,8 @@ static void print_table(const struct comparison *comparison)
         before = entry;
     }
     printf(
-        "\nMedians of %u interleaved repetitions of %.2f s, ratios with their smallest and largest. Latency from when a message\n"
-        "was due, at %.0f messages a second. Every message checked%s.\n",
+        "\nMedians of %u interleaved repetitions of %.2f s, ratios with their smallest and largest. Latency from\n"
+        "when a message was due, at %.0f messages a second. Every message checked%s.\n",
         comparison->options.repeat, comparison->options.seconds, COMPARE_LATENCY_RATE,
         ": all bytes up to 4 KiB, above that its head and one word in 512 bytes");
 }
@@ -445,11 +445,11 @@ const struct command command_compare = {
     "compare", "Mailroom beside other ways of sending messages, in one run",
     "usage: mailroom-bench compare [options]\n"
     "\n"
-    "Measures every peer with every size and number of writers: the rate flat out, and the latency at 2,000 messages a\n"
-    "second (see latency --help). Repetitions are interleaved; figures are medians; the ratio is mailroom-ring's rate to the\n"
-    "peer's in the same repetition, with its smallest and largest. Messages above 4 KiB are checked by head and marks.\n"
-    "A peer that was not found when the program was built is named. Defaults: 5 repetitions of 1 second; with --quick 3 of\n"
-    "0.3 seconds, latency in the first only.\n",
+    "Measures every peer with every size and number of writers: the rate flat out, and the latency at 2,000 messages\n"
+    "a second (see latency --help). Repetitions are interleaved; figures are medians; the ratio is mailroom-ring's\n"
+    "rate to the peer's in the same repetition, with its smallest and largest. Messages above 4 KiB are checked by\n"
+    "head and marks. A peer that was not found when the program was built is named. Defaults: 5 repetitions of 1\n"
+    "second; with --quick 3 of 0.3 seconds, latency in the first only.\n",
     OPTION_BIT(OPTION_QUICK) | OPTION_BIT(OPTION_SIZES) | OPTION_BIT(OPTION_WRITER_LIST) | OPTION_BIT(OPTION_PEERS) |
         OPTION_BIT(OPTION_SECONDS) | OPTION_BIT(OPTION_REPEAT) | OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_PLOT) |
         OPTION_BIT(OPTION_THREADS) | OPTION_BIT(OPTION_WORKERS) | OPTION_BIT(OPTION_DEPTH) |

@@ -7,7 +7,8 @@
 #include "load.h"
 #include "series.h"
 
-/* Messages above this size are checked by their marks in comparisons (message.h): all bytes would measure the checksum. */
+/* Messages above this size are checked by their marks in comparisons (message.h): all bytes would measure the
+ * checksum. */
 #define COMPARE_CHECK_ALL ((size_t) 4096)
 /* Messages a second, of all writers together, at which comparisons take latencies. */
 #define COMPARE_LATENCY_RATE 2000.0

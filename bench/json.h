@@ -1,4 +1,5 @@
-/* json.h: writes one JSON value, piece by piece, to a stream. Keys are NULL inside arrays and for the outermost value. */
+/* json.h: writes one JSON value, piece by piece, to a stream. Keys are NULL inside arrays and for the outermost
+ * value. */
 #ifndef BENCH_JSON_H
 #define BENCH_JSON_H
 

@@ -62,7 +62,7 @@ int load_run(const struct load_peer *load, struct plan *plan, const struct run_w
                                         : BENCH_ERROR; /* a slot of the run's own that is not there is another matter */
 }
 
-/* ------------------------------------------------------------------------------------------------ runs of one command */
+/* ---------------------------------------------------------------------------------------- runs of one command */
 
 #define PARTS_MAX 3u
 
@@ -247,9 +247,9 @@ const struct command command_burst = {
     "burst", "many messages at once into an idle slot: how long until each is there",
     "usage: mailroom-bench burst [options]\n"
     "\n"
-    "All writers send --burst messages (default 1,000) at the same moment, and nothing until the next; ten times a second\n"
-    "where --rate says no other. The latency of each message counts from that moment: the largest is the time in which a\n"
-    "burst is through. Defaults: 8 writers, 2 seconds.\n",
+    "All writers send --burst messages (default 1,000) at the same moment, and nothing until the next; ten times a\n"
+    "second where --rate says no other. The latency of each message counts from that moment: the largest is the time\n"
+    "in which a burst is through. Defaults: 8 writers, 2 seconds.\n",
     LOAD_OPTIONS | OPTION_BIT(OPTION_BURST) | OPTION_BIT(OPTION_EVERY), run_burst};
 
 /* ------------------------------------------------------------------------------------------------ latency */
@@ -296,12 +296,12 @@ const struct command command_latency = {
     "latency", "how long messages take, into an idle slot and into a loaded one",
     "usage: mailroom-bench latency [options]\n"
     "\n"
-    "Open loop: every message is due at a time set by the rate alone, and its latency counts from there, whatever held\n"
-    "it up; a writer that was stopped sends what has become due meanwhile at once. Two runs: `idle` at 1,000 messages a\n"
-    "second, where the reader sleeps before each; `loaded` at --rate, or where none is given at half of what half a second\n"
-    "flat out has carried. A writer sleeps until --lead microseconds before a message is due and then looks at the clock;\n"
-    "above 5,000 messages a second for each writer, messages are due in groups, 5,000 times a second.\n"
-    "Percentiles are from a histogram that is exact to 1 % (3 % above 32 slots). Default: 2 seconds each.\n",
+    "Open loop: every message is due at a time set by the rate alone, and its latency counts from there, whatever\n"
+    "held it up; a writer that was stopped sends what has become due meanwhile at once. Two runs: `idle` at 1,000\n"
+    "messages a second, where the reader sleeps before each; `loaded` at --rate, or where none is given at half of\n"
+    "what half a second flat out has carried. A writer sleeps until --lead microseconds before a message is due and\n"
+    "then looks at the clock; above 5,000 messages a second for each writer, messages are due in groups, 5,000 times\n"
+    "a second. Percentiles are from a histogram that is exact to 1 % (3 % above 32 slots). Default: 2 seconds each.\n",
     LOAD_OPTIONS | OPTION_BIT(OPTION_EVERY) | OPTION_BIT(OPTION_FLOODS), run_latency};
 
 /* ------------------------------------------------------------------------------------------------ fan-in */
@@ -334,6 +334,6 @@ const struct command command_fan_in = {
     "fan-in", "many writers into many slots, beside the same writers into one",
     "usage: mailroom-bench fan-in [options]\n"
     "\n"
-    "Each of W writers is connected with each of S slots, and writes to them in turn, --turn messages each time; then the\n"
-    "same writers write to a single slot. Defaults: 200 slots, 2 writers.\n",
+    "Each of W writers is connected with each of S slots, and writes to them in turn, --turn messages each time;\n"
+    "then the same writers write to a single slot. Defaults: 200 slots, 2 writers.\n",
     LOAD_OPTIONS, run_fan_in};

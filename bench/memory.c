@@ -1,7 +1,7 @@
 /* memory.c: what slots and writers take in memory, idle and after messages.
  *
- * Path    for each number of slots: run_execute with one connection to each ► look when all are connected, and when all has
- *         been counted ► a row; and once more with idle writers at one slot
+ * Path    for each number of slots: run_execute with one connection to each ► look when all are connected, and when all
+ *         has been counted ► a row; and once more with idle writers at one slot
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -191,8 +191,9 @@ const struct command command_memory = {
     "memory", "what slots and writers take in memory",
     "usage: mailroom-bench memory [options]\n"
     "\n"
-    "One writing process connects to every slot, once; the memory of reader and writers is taken when all are connected,\n"
-    "and again after 100 messages to each slot. At last one slot with --idle further writers (default 1,000).\n",
+    "One writing process connects to every slot, once; the memory of reader and writers is taken when all are\n"
+    "connected, and again after 100 messages to each slot. At last one slot with --idle further writers (default\n"
+    "1,000).\n",
     OPTION_BIT(OPTION_SLOT_LIST) | OPTION_BIT(OPTION_SIZE) | OPTION_BIT(OPTION_LANE) | OPTION_BIT(OPTION_PEER) |
         OPTION_BIT(OPTION_WORKERS) | OPTION_BIT(OPTION_DEPTH) | OPTION_BIT(OPTION_RING_BYTES) |
         OPTION_BIT(OPTION_IDLE) | OPTION_BIT(OPTION_JSON),

@@ -1,8 +1,8 @@
 /* message.c: see message.h for the layout.
  *
- * I1  sum(message) = seed(length, slot) + Σ word[j] × key(j) over the covered words, modulo 2^64, with the checksum's own
- *     bits taken as 0. Maker and reader compute the same sum: the maker from `prefix` and what it changed, the reader
- *     from the bytes that came.
+ * I1  sum(message) = seed(length, slot) + Σ word[j] × key(j) over the covered words, modulo 2^64, with the checksum's
+ *     own bits taken as 0. Maker and reader compute the same sum: the maker from `prefix` and what it changed, the
+ *     reader from the bytes that came.
  * I2  key(j) = KEY + j × KEY_STEP is odd, because KEY is odd and KEY_STEP even: word × key is then a bijection, and a
  *     single changed word always changes the sum.
  */

@@ -6,13 +6,13 @@
  *     0  checksum (16)         2  connection (13), level (3)         4  number (32)    and no time: no latency
  * and with 0 to 7 bytes nothing: such messages are only counted.
  *
- * The rest of the message is a fixed pattern of 64-bit words, but every 64th word (one in 512 bytes) is a mark, made from
- * the connection and the number: a message put together from two others does not pass.
+ * The rest of the message is a fixed pattern of 64-bit words, but every 64th word (one in 512 bytes) is a mark, made
+ * from the connection and the number: a message put together from two others does not pass.
  *
  * The checksum is the sum over all words of word × key, with an odd key for each place (so that no single changed word
- * and no two exchanged ones go unseen), folded to its width. Length and slot are in it. With MESSAGE_MARKS it covers the
- * head and the marks only: a reader then touches one cache line in eight, for measuring transports whose cost per byte is
- * below that of a checksum.
+ * and no two exchanged ones go unseen), folded to its width. Length and slot are in it. With MESSAGE_MARKS it covers
+ * the head and the marks only: a reader then touches one cache line in eight, for measuring transports whose cost per
+ * byte is below that of a checksum.
  *
  * Cost    The writer never touches the pattern: its part of the sum is a look-up. The reader's part is two
  *         additions for every 8 bytes.

@@ -1,5 +1,5 @@
-/* option_values.c: numbers, sizes and mixes as they are written behind options. Each returns NULL, or what is wrong in words
- * that follow the option and its value. */
+/* option_values.c: numbers, sizes and mixes as they are written behind options. Each returns NULL, or what is wrong in
+ * words that follow the option and its value. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* options.c: see options.h. One table has every option; a command's --help is printed from it. What single values may be is
- * in option_values.c. */
+/* options.c: see options.h. One table has every option; a command's --help is printed from it. What single values may
+ * be is in option_values.c. */
 #include "options.h"
 
 #include <stdio.h>

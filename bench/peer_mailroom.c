@@ -1,7 +1,8 @@
 /* peer_mailroom.c: Mailroom's own lanes as peers, through the public interface alone.
  *
  * Path    mr_writer_write ► lane ► a worker of the reader's port ► on_message ► the sink
- * I1      The lane that was asked for is the one that is measured: a message that comes by another is an error of the run.
+ * I1      The lane that was asked for is the one that is measured: a message that comes by another is an error of the
+ *         run.
  */
 #include <stdio.h>
 #include <string.h>

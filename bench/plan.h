@@ -2,8 +2,8 @@
  *
  * A plain struct without pointers, so that it can be handed to another process as it is. All functions only read it.
  *
- * Words   A writer is a process (or thread) that sends. A connection is one writer's end at one slot; it has a number of
- *         its own, which its messages carry.
+ * Words   A writer is a process (or thread) that sends. A connection is one writer's end at one slot; it has a number
+ *         of its own, which its messages carry.
  * I1      Connections are numbered 0 to plan_connections - 1, and each belongs to one writer and one slot:
  *             every           writer w has connection w × slots + s to slot s
  *             writers >= slots   writer w has connection w, to slot w mod slots
@@ -23,8 +23,8 @@
 #define PLAN_LEVELS_MAX 8u
 #define PLAN_SIZES_MAX  16u
 
-/* How large messages are: any of `minimum` to `maximum` with the same probability, in steps of their logarithm or not; or
- * one of a list with weights. */
+/* How large messages are: any of `minimum` to `maximum` with the same probability, in steps of their logarithm or not;
+ * or one of a list with weights. */
 enum sizes_kind { SIZES_EVEN = 0, SIZES_LOGARITHMIC = 1, SIZES_LIST = 2 };
 struct sizes {
     enum sizes_kind kind;

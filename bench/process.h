@@ -1,12 +1,12 @@
 /* process.h: the processes of a run, the channels to them, and what the system knows of them. One file per platform:
  * process_linux.c.
  *
- * A task is a plain struct that a new process gets as it is. Where the system can fork, the child goes on in task_run; a
- * platform without starts the program again and sends the task through the channel (main calls process_main first).
+ * A task is a plain struct that a new process gets as it is. Where the system can fork, the child goes on in task_run;
+ * a platform without starts the program again and sends the task through the channel (main calls process_main first).
  *
  * Owners  The bench's own process starts all others, before it has any thread of its own (but with --threads, where all
- *         tasks are threads of it). A process ends when its task returns, when its channel's other end is closed, or with
- *         its parent, however that ends.
+ *         tasks are threads of it). A process ends when its task returns, when its channel's other end is closed, or
+ *         with its parent, however that ends.
  */
 #ifndef BENCH_PROCESS_H
 #define BENCH_PROCESS_H
@@ -46,8 +46,8 @@ struct process {
 /* Starts a process, or a thread of this one, that carries out a copy of the task. MR_OK, MR_E_SYSTEM, MR_E_MEMORY. */
 int process_start(struct process *process, const struct task *task, bool thread);
 /* Waits for one of them to have something to receive (or to have gone), up to the deadline: MR_OK and its index.
- * MR_E_TIMEOUT; MR_E_STOPPED when the user asked the program to end. `after` is where to look first: the index behind the
- * last one keeps it fair. Processes that have been closed are passed over. */
+ * MR_E_TIMEOUT; MR_E_STOPPED when the user asked the program to end. `after` is where to look first: the index behind
+ * the last one keeps it fair. Processes that have been closed are passed over. */
 int process_wait(struct process *processes, size_t count, size_t after, uint64_t deadline, size_t *index);
 /* Closes the channel, which ends the task. */
 void process_hang_up(struct process *process);

@@ -1,7 +1,7 @@
 /* process_linux.c: see process.h. Channels are socket pairs; a process is a fork that goes on in task_run.
  *
- * I1  A child keeps no descriptor but the three standard ones and its channel: when the parent closes a channel, that child
- *     sees its end, whatever siblings there are.
+ * I1  A child keeps no descriptor but the three standard ones and its channel: when the parent closes a channel, that
+ *     child sees its end, whatever siblings there are.
  * I2  A child dies with its parent (PR_SET_PDEATHSIG), also where the parent had gone before it was asked for.
  */
 #include "process.h"
@@ -366,7 +366,7 @@ bool process_interrupted(void)
     return atomic_load_explicit(&interrupted, memory_order_relaxed);
 }
 
-/* ------------------------------------------------------------------------------------------------ time, folders, machine */
+/* ---------------------------------------------------------------------------------- time, folders, the machine */
 
 void sleep_until(uint64_t time)
 {

@@ -1,11 +1,11 @@
 /* reader_task.c: the reader's process: opens the peer's reader, counts what comes, and tells the bench.
  *
  * Path    peer's reader ► take ► tally_take; the bench's questions ► answer; the writers' counts ► await ► report
- * Owners  The peer runs on a thread of its own and on its own threads. This thread answers the channel. Both may write to
- *         it (the other one only to say that it failed), under `lock`.
+ * Owners  The peer runs on a thread of its own and on its own threads. This thread answers the channel. Both may write
+ *         to it (the other one only to say that it failed), under `lock`.
  * I1      The peer runs until the bench has looked at the process: with its threads, and what they hold.
- * I2      Counting ends when as many messages have come as were sent, and a moment later, so that a repeated last one is
- *         seen; or when none has come for plan.settle.
+ * I2      Counting ends when as many messages have come as were sent, and a moment later, so that a repeated last one
+ *         is seen; or when none has come for plan.settle.
  *
  * The counts are per slot so that counting costs no shared cache line; that is why this thread looks at them every now
  * and then in the end, instead of being woken by the last message.

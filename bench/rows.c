@@ -386,9 +386,10 @@ const struct command command_rows = {
     "rows", "the figures that the ring lane is held to",
     "usage: mailroom-bench rows [options]\n"
     "\n"
-    "Measures each row and what it is held against, one after the other, --repeat times, and prints the ratio with its\n"
-    "smallest and largest. Rows for --only: 64-1, 64-8, 1k-1, 1k-8 (zeromq); 64k-1, 64k-8 (seqpacket); p50-seqpacket,\n"
-    "p50-wake, p50-mq; slots; idle; flood. Not reaching a figure is no error: that depends on the machine.\n",
+    "Measures each row and what it is held against, one after the other, --repeat times, and prints the ratio with\n"
+    "its smallest and largest. Rows for --only: 64-1, 64-8, 1k-1, 1k-8 (zeromq); 64k-1, 64k-8 (seqpacket);\n"
+    "p50-seqpacket, p50-wake, p50-mq; slots; idle; flood. Not reaching a figure is no error: that depends on the\n"
+    "machine.\n",
     OPTION_BIT(OPTION_ONLY) | OPTION_BIT(OPTION_LANE) | OPTION_BIT(OPTION_SECONDS) | OPTION_BIT(OPTION_REPEAT) |
         OPTION_BIT(OPTION_WORKERS) | OPTION_BIT(OPTION_RING_BYTES) | OPTION_BIT(OPTION_LEAD) |
         OPTION_BIT(OPTION_SETTLE) | OPTION_BIT(OPTION_JSON),

@@ -164,7 +164,8 @@ static int failed_writer(struct run *run, size_t index)
     return status;
 }
 
-/* Waits for the next packet of any process up to the deadline. MR_E_TIMEOUT then. Progress is taken and not returned. */
+/* Waits for the next packet of any process up to the deadline. MR_E_TIMEOUT then. Progress is taken and not
+ * returned. */
 static int next_packet(struct run *run, uint64_t deadline, size_t *index)
 {
     size_t after = 0;
@@ -382,8 +383,8 @@ int run_execute(const struct plan *plan, const char *parent, const struct run_wa
         status = run_all(&run, result);
     }
     status_save(&memo);
-    /* The writers first: what a reader does when its writers go is not measured, and when its reader has gone a writer may
-     * have to wait. A failed run is not worth waiting for. */
+    /* The writers first: what a reader does when its writers go is not measured, and when its reader has gone a writer
+     * may have to wait. A failed run is not worth waiting for. */
     for (unsigned i = run.readers; i < run.count; i++) {
         process_hang_up(&run.processes[i]);
     }

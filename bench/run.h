@@ -1,4 +1,5 @@
-/* run.h: one measured run: starts the processes, lets them begin together, waits until everything sent has been counted. */
+/* run.h: one measured run: starts the processes, lets them begin together, waits until everything sent has been
+ * counted. */
 #ifndef BENCH_RUN_H
 #define BENCH_RUN_H
 
@@ -44,8 +45,8 @@ struct run_watch {
 
 /* Carries out the plan (plan_complete has been called, peer.name and peer.directory are filled in by it), in a folder
  * below `parent`. MR_OK: the result is whole, what it says of lost messages and such included. Otherwise nothing was
- * measured: MR_E_STOPPED where the user ended it, or what a process of the run said, as mr_last_error_text. `watch` may be
- * NULL. */
+ * measured: MR_E_STOPPED where the user ended it, or what a process of the run said, as mr_last_error_text. `watch` may
+ * be NULL. */
 int run_execute(const struct plan *plan, const char *parent, const struct run_watch *watch, struct run_result *result);
 
 /* The same for a limit. */

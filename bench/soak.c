@@ -171,7 +171,7 @@ const struct command command_soak = {
     "soak", "load for a long time: nothing lost, and the memory flat",
     "usage: mailroom-bench soak [options]\n"
     "\n"
-    "Sends for --duration (default 60 seconds) and looks meanwhile at the memory of all processes, shared pages counted\n"
-    "once. It has grown where the last tenth of the time has 5 % and 4 MiB more than the third tenth: then the exit code\n"
-    "is 6. Defaults: 4 slots, 4 writers, sizes 64:90,1024:9,65536:1, one urgent message in a hundred.\n",
+    "Sends for --duration (default 60 seconds) and looks meanwhile at the memory of all processes, shared pages\n"
+    "counted once. It has grown where the last tenth of the time has 5 % and 4 MiB more than the third tenth: then\n"
+    "the exit code is 6. Defaults: 4 slots, 4 writers, sizes 64:90,1024:9,65536:1, one urgent message in a hundred.\n",
     LOAD_OPTIONS | OPTION_BIT(OPTION_EVERY) | OPTION_BIT(OPTION_BURST), run_soak};

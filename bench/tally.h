@@ -1,11 +1,11 @@
 /* tally.h: which of the messages that were sent have come, in which order, and as they were written.
  *
  * Path    a peer's sink ► tally_take ► (when the run is over, with what the writers say they sent) ► tally_result
- * Owners  A slot's counters and its connections' streams belong to whichever thread takes that slot's messages: one at a
- *         time. tally_received may look at any time; tally_result when nobody takes any more.
+ * Owners  A slot's counters and its connections' streams belong to whichever thread takes that slot's messages: one at
+ *         a time. tally_received may look at any time; tally_result when nobody takes any more.
  * I1      A stream is what one connection sends at one level. Numbers below `next` have come once, or stand in a gap.
- * I2      A number that comes again is `repeated`; one that comes after a higher one, `reordered`, and leaves its gap; one
- *         that has not come in the end is `lost`. Each message is in one of these at most.
+ * I2      A number that comes again is `repeated`; one that comes after a higher one, `reordered`, and leaves its gap;
+ *         one that has not come in the end is `lost`. Each message is in one of these at most.
  * I3      A garbled message says nothing of where it belongs. So it is not lost as well: lost = missing - garbled.
  * T1      tally_take stores `received` last, with release; tally_received loads it with acquire. Who has seen a message
  *         counted sees everything else that was counted with it.

@@ -3,8 +3,8 @@
  *     reader   ready ►   ◄ expect   ► (progress …) counted   ◄ go   ► result   ◄ (end of channel)
  *     writer   ready ►   ◄ go       ► done                  ◄ (end of channel)
  *     limit    done ►
- * Any of them may send `failed`, with a status and a sentence, and ends. The writers keep their connections, and the reader
- * its slots, until their channel ends: the run's counting comes first.
+ * Any of them may send `failed`, with a status and a sentence, and ends. The writers keep their connections, and the
+ * reader its slots, until their channel ends: the run's counting comes first.
  */
 #ifndef BENCH_TASK_H
 #define BENCH_TASK_H

@@ -4,12 +4,12 @@
  * Owners  One thread, that of the task.
  *
  * Open loop: at a stated rate every message has a time at which it is due, set by the rate alone. It carries that time,
- * and latency counts from there: a writer that was held up sends what has become due meanwhile at once, and the delay of
- * each shows. Nothing is left out because an earlier one was slow.
+ * and latency counts from there: a writer that was held up sends what has become due meanwhile at once, and the delay
+ * of each shows. Nothing is left out because an earlier one was slow.
  *
  * Keeping time: a writer sleeps until plan.lead before its next message is due, and looks at the clock for the rest: a
- * sleep that ends late would otherwise be counted as the peer's latency. What it was late all the same is reported. Above
- * 5,000 messages a second for one writer, messages are due in groups, 5,000 times a second.
+ * sleep that ends late would otherwise be counted as the peer's latency. What it was late all the same is reported.
+ * Above 5,000 messages a second for one writer, messages are due in groups, 5,000 times a second.
  */
 #include <string.h>
 

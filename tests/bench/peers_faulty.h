@@ -1,5 +1,5 @@
-/* peers_faulty.h: a table of peers for tests in the place of the bench's own: Mailroom's lanes, and the same with one fault
- * each, that happens to exactly one message.
+/* peers_faulty.h: a table of peers for tests in the place of the bench's own: Mailroom's lanes, and the same with one
+ * fault each, that happens to exactly one message.
  *     drop-LANE, repeat-LANE, swap-LANE (one message comes after the next one), garble-LANE (one byte of it is changed)
  *     error     the writer's 1,000th send fails
  *     crash     the reader's process ends at its 1,000th message

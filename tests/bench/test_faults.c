@@ -1,5 +1,5 @@
-/* test_faults.c: the bench notices. One message is dropped, repeated, delayed or changed on its way through a lane: the run
- * has exactly that count, and the program ends with the exit code that says so. */
+/* test_faults.c: the bench notices. One message is dropped, repeated, delayed or changed on its way through a lane: the
+ * run has exactly that count, and the program ends with the exit code that says so. */
 #include <stdio.h>
 #include <string.h>
 
