@@ -131,7 +131,7 @@ uint64_t reader_finish(mr_reader *reader);
 /* reader_take.c */
 
 /* For slot_config. */
-enum slot_delivered reader_deliver(void *context, struct buffer *message);
+enum slot_delivered reader_deliver(void *context, struct buffer *buffer);
 
 /* Takes from the lanes into the queue, or directly to on_message: at most `messages`, `bytes` and what the bounds
  * leave. Called and left with the lock held, free in between; nobody else is taking. */

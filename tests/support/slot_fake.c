@@ -454,7 +454,8 @@ void slot_wake(slot *s)
 
 int slot_handle(slot *s, enum slot_handle_kind kind, os_handle *handle)
 {
-    (void) s, (void) kind, (void) handle;
+    (void) s, (void) kind;
+    *handle = HANDLE_NONE;
     return MR_E_UNSUPPORTED;
 }
 
