@@ -49,9 +49,10 @@ def circumstances(build):
     with open(os.path.join(build, "CMakeCache.txt"), encoding="utf-8") as file:
         cache = dict(re.findall(r"^(\w+):\w+=(.*)$", file.read(), re.M))
     flags = f"{cache.get('CMAKE_C_FLAGS', '')} {cache.get('CMAKE_C_FLAGS_' + cache['CMAKE_BUILD_TYPE'].upper(), '')}"
+    # Without the name by which it was called, which differs for the same one: "cc (Debian …) 12.2.0".
+    compiler = first_line([cache["CMAKE_C_COMPILER"], "--version"]).partition(" ")[2]
     return {
-        # without the name by which it was called, which differs for the same one
-        "compiler": first_line([cache["CMAKE_C_COMPILER"], "--version"]).partition(" ")[2],
+        "compiler": f"gcc {compiler}" if compiler.startswith("(") else compiler,
         "flags": " ".join(flags.split()),
         "machine": platform.machine(),
         "libc": first_line(["ldd", "--version"]).partition(" ")[2],

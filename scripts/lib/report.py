@@ -84,12 +84,16 @@ def load(results):
 
 def significant(number, digits=3):
     """1234.5 as 1,230; 0.01234 as 0.0123."""
+    if number is None:
+        return "–"
     if number == 0:
         return "0"
     rounded = float(f"{number:.{digits}g}")
     decimals = max(0, digits - len(str(int(abs(rounded)))))
     if abs(rounded) < 1:
         return f"{rounded:.{digits}g}"
+    if rounded == int(rounded) and abs(number - rounded) < 1e-9:
+        return f"{int(rounded):,}"
     return f"{rounded:,.{decimals}f}"
 
 
@@ -125,6 +129,11 @@ def command(result):
     return f"`mailroom-bench {result['arguments']}`"
 
 
+def commands(results):
+    """A block with one on each line."""
+    return ["```", *(f"mailroom-bench {result['arguments']}" for result in results), "```"]
+
+
 def in_order(rows, key):
     """Different values in the order of their first appearance."""
     return list(dict.fromkeys(row[key] for row in rows))
@@ -158,8 +167,9 @@ def compare_latency_table(result):
 
 def rows_table(result):
     return table(["", "against", "measured", "spread", "at least / most", "aim", "reached"],
-                 [[row["title"], row["against"], f"{row['ratio']:.2f}", f"{row['ratio_min']:.2f}–{row['ratio_max']:.2f}",
-                   f"{row['least']:g}", f"{row['aim']:g}", row["reached"]] for row in result["rows"]])
+                 [[row["title"], row["against"], significant(row["ratio"]),
+                   f"{significant(row['ratio_min'])} to {significant(row['ratio_max'])}", significant(row["least"]),
+                   significant(row["aim"]), row["reached"]] for row in result["rows"]])
 
 
 def latency_table(results):
@@ -249,7 +259,7 @@ def document(results, counts, drawings):
         yield from section("What the ring is held to", command(results["rows"]), rows_table(results["rows"]))
     latencies = [result for name, result in results.items() if name.startswith("latency-")]
     if latencies:
-        yield from section("Latency, idle and loaded", ", ".join(command(result) for result in latencies),
+        yield from section("Latency, idle and loaded", commands(latencies),
                            "`loaded` is half of what half a second flat out has carried.", latency_table(results),
                            *drawn("latency-loaded-64"))
     if "writers" in results:
@@ -257,11 +267,11 @@ def document(results, counts, drawings):
                            *drawn("throughput-by-writers-64"))
     slots = [result for name, result in results.items() if name.startswith("slots-")]
     if slots:
-        yield from section("By number of slots", ", ".join(command(result) for result in slots), slots_table(results),
+        yield from section("By number of slots", commands(slots), slots_table(results),
                            *drawn("throughput-by-slots-64"))
     memories = [result for name, result in results.items() if name.startswith("memory-")]
     if memories:
-        yield from section("Memory", ", ".join(command(result) for result in memories), memory_table(results),
+        yield from section("Memory", commands(memories), memory_table(results),
                            *drawn("memory-by-slots"))
     if "many" in results:
         row = results["many"]["rows"][0]
