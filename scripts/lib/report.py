@@ -92,9 +92,11 @@ def significant(number, digits=3):
     decimals = max(0, digits - len(str(int(abs(rounded)))))
     if abs(rounded) < 1:
         return f"{rounded:.{digits}g}"
-    if rounded == int(rounded) and abs(number - rounded) < 1e-9:
-        return f"{int(rounded):,}"
     return f"{rounded:,.{decimals}f}"
+
+
+def plain(number):
+    return "–" if number is None else f"{number:g}"
 
 
 def rate(number):
@@ -168,8 +170,8 @@ def compare_latency_table(result):
 def rows_table(result):
     return table(["", "against", "measured", "spread", "at least / most", "aim", "reached"],
                  [[row["title"], row["against"], significant(row["ratio"]),
-                   f"{significant(row['ratio_min'])} to {significant(row['ratio_max'])}", significant(row["least"]),
-                   significant(row["aim"]), row["reached"]] for row in result["rows"]])
+                   f"{significant(row['ratio_min'])} to {significant(row['ratio_max'])}", plain(row["least"]),
+                   plain(row["aim"]), row["reached"]] for row in result["rows"]])
 
 
 def latency_table(results):
