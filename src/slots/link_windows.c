@@ -101,6 +101,10 @@ static void name_adopt(slot_link *l, struct slot_name *name)
 
 int link_open(slot_link **out, const struct link_config *config)
 {
+    mr_lane lane = config->options->lane;
+    if (lane != MR_LANE_NONE && lane != MR_LANE_NATIVE)
+        return status_fail(MR_E_ARGUMENT, 0, "lane %d: a writer on Windows goes by the system's own mailslots (%d)",
+                           (int) lane, (int) MR_LANE_NATIVE);
     slot_link *l = memory_zalloc(sizeof *l);
     if (l == NULL)
         return status_fail_plain(MR_E_MEMORY);

@@ -29,12 +29,9 @@ void mr_writer_options_init(mr_writer_options *options)
     *options = (mr_writer_options) MR_WRITER_OPTIONS_INIT;
 }
 
-/* Those that have to do with the lane. */
+/* Those that have to do with the lane; which lanes there are is the link's to say. */
 static int options_check_lane(const mr_writer_options *mine)
 {
-    if (mine->lane != MR_LANE_NONE && mine->lane != MR_LANE_PLAIN)
-        return status_fail(MR_E_ARGUMENT, 0, "lane %d cannot be asked for: MR_LANE_NONE or MR_LANE_PLAIN",
-                           (int) mine->lane);
     if (mine->when_absent != MR_FAIL && mine->when_absent != MR_KEEP)
         return status_fail(MR_E_ARGUMENT, 0, "when_absent %d is none", (int) mine->when_absent);
     if (mine->ring_bytes != 0 && (mine->ring_bytes < RING_BYTES_MIN || mine->ring_bytes > RING_BYTES_MAX ||
@@ -388,6 +385,28 @@ void writer_look(mr_writer *w)
     w->counts.redelivered = counts.redelivered;
     w->counts.doorbells = counts.doorbells;
     w->counts.ring_bytes = counts.ring_bytes;
+    w->looks++;
+    if (w->look_wanted > 0)
+        condition_broadcast(&w->changed);
+}
+
+void writer_have_looked(mr_writer *w)
+{
+    uint64_t looks = w->looks;
+    if (!w->acknowledges)
+        return;
+    w->inside++;
+    w->look_wanted++;
+    mr_port_wait_begin();
+    while (w->role == PUMP_RUNNING && w->looks == looks && !w->closing) {
+        pump_wake(w);
+        (void) writer_watch(w, CLOCK_NEVER);
+    }
+    mr_port_wait_end();
+    w->look_wanted--;
+    if (w->looks == looks && !w->closing)
+        writer_look(w);
+    writer_leave(w);
 }
 
 int mr_writer_get_statistics(mr_writer *writer, mr_writer_statistics *statistics)
@@ -399,8 +418,7 @@ int mr_writer_get_statistics(mr_writer *writer, mr_writer_statistics *statistics
     if (statistics == NULL || statistics->size < sizeof statistics->size || statistics->size > sizeof *statistics)
         return status_fail(MR_E_ARGUMENT, 0, "mr_writer_statistics.size is not set, or this library is too old for it");
     writer_lock(w);
-    if (w->role != PUMP_RUNNING)
-        writer_look(w); /* else who has the role has looked lately */
+    writer_have_looked(w);
     mr_writer_statistics counts = w->counts;
     if (w->posting != NULL) {
         counts.waiting = w->posting->queue.messages;

@@ -134,6 +134,7 @@ static void close_linger(mr_writer *w)
             pump_wait(w, end, deadline);
     }
     mr_port_wait_end();
+    writer_look(w);
 }
 
 static void close_posting(mr_writer *w)

@@ -15,14 +15,16 @@
 
 void flush_look(mr_writer *w)
 {
+    if (w->look_wanted > 0)
+        writer_look(w);
     for (struct writer_flush *flush = w->flushes; flush != NULL; flush = flush->next) {
         if (!flush->marked)
             link_mark(w->link, &flush->mark);
         flush->marked = true;
         flush->looked = true;
     }
-    bool passed = false;
-    while (w->flushes != NULL && link_passed(w->link, &w->flushes->mark)) {
+    bool passed = false; /* a gap that the reader has not come to is none of ours: where no message is left, it is */
+    while (w->flushes != NULL && (link_passed(w->link, &w->flushes->mark) || link_unacknowledged(w->link) == 0)) {
         w->flushes->done = true;
         w->flushes->status = MR_OK;
         w->flushes = w->flushes->next;
@@ -132,11 +134,11 @@ static int flush_to(mr_writer *w, uint64_t ticket, uint64_t deadline)
     int status = w->posting != NULL ? flush_posted(w, ticket, deadline) : MR_OK;
     if (status == MR_OK && w->acknowledges) {
         status = flush_acknowledged(w, deadline, true);
-        if (w->role != PUMP_RUNNING)
-            writer_look(w);
-        if (status == MR_E_TIMEOUT)
+        if (status == MR_E_TIMEOUT) {
+            writer_have_looked(w);
             return status_fail(status, 0, "%llu messages are not acknowledged",
                                (unsigned long long) w->counts.unacknowledged);
+        }
     }
     if (status == MR_E_STOPPED)
         return status_fail(status, 0, "the writer is being closed");

@@ -44,7 +44,7 @@
  *         waits for acknowledgements, what is at a higher level where it waits for room. So a flush holds up nobody, and a
  *         full level none above it.
  * I9      `flushes` are in the order of their marks. Who has the role looks at them before it gives it up, and whenever it
- *         comes back from waiting; so a flush that waits without the role misses nothing.
+ *         comes back from waiting; so a flush that waits without the role misses nothing. (`look_wanted` likewise.)
  * I10     A writer that has a port, IDLE and connected by a lane that acknowledges, has a watch for the reader's end pending
  *         in the port: what that reader leaves unacknowledged is offered to the next one without a call of the user's.
  * I11     A message that was dropped is told to the slot where it would have been: `gap` of the message behind it, or `gaps`
@@ -196,9 +196,12 @@ struct mr_writer {
     size_t max_message;    /* as last seen; 0: not known */
     uint64_t retry_at;     /* the back-off's end; 0: the last attempt was a success */
     uint32_t backoff_ms;
-    uint64_t absences; /* times the pump has ended PUMP_ABSENT or PUMP_BUSY */
-    uint64_t losses;   /* taken messages that were dropped, refused or left behind, since the last flush */
-    uint64_t backlog;  /* unacknowledged when a reader was last connected to for their sake */
+    uint64_t absences;    /* times the pump has ended PUMP_ABSENT or PUMP_BUSY */
+    uint64_t losses;      /* taken messages that were dropped, refused or left behind, since the last flush */
+    int connect_failure;  /* of an attempt that a pump_wait has made, for the run that follows it */
+    uint32_t look_wanted; /* threads that want who has the role to look (I9) */
+    uint64_t looks;
+    uint64_t backlog; /* unacknowledged when a reader was last connected to for their sake */
     mr_writer_options options;
     uint64_t undelivered; /* for on_closed */
     bool tell_closed;
@@ -232,6 +235,8 @@ void writer_leave(mr_writer *w);
 /* Looks at what the slot has acknowledged, and whether it is still there, and takes the link's figures into `counts`. With the
  * role, or the lock while nobody has it. */
 void writer_look(mr_writer *w);
+/* The same by whoever has the role. Lock held, released meanwhile if that is another thread. */
+void writer_have_looked(mr_writer *w);
 
 /* ---- writer_pump.c ---- */
 

@@ -220,6 +220,14 @@ static void pump_pick(const mr_writer *w, struct writer_waiter **waiter, struct 
         *message = NULL;
 }
 
+/* What the attempt of a pump_wait has come to: it is not made twice. MR_OK: there was none. */
+static int connect_failure(mr_writer *w)
+{
+    int status = w->connect_failure;
+    w->connect_failure = MR_OK;
+    return status;
+}
+
 /* Connects if need be, and sends, or keeps it for the next slot; the lock is released meanwhile. */
 static int pump_attempt(mr_writer *w, struct writer_waiter *waiter, struct writer_message *message, bool keep)
 {
@@ -230,10 +238,12 @@ static int pump_attempt(mr_writer *w, struct writer_waiter *waiter, struct write
     if (message != NULL)
         w->posting->sending = message;
     gaps_before(w, level, message);
-    writer_unlock(w);
     int status = MR_OK;
     bool connect = !keep && !link_connected(w->link);
     if (connect)
+        status = connect_failure(w);
+    writer_unlock(w);
+    if (connect && status == MR_OK)
         status = link_connect(w->link, 0);
     bool connected = connect && status == MR_OK;
     if (keep)
@@ -294,10 +304,12 @@ static bool pump_failed(mr_writer *w, int status, uint64_t seen, bool *again)
 /* Connects for the sake of what the last reader did not acknowledge. PUMP_BUDGET: go on. */
 static enum pump_end pump_offer(mr_writer *w)
 {
-    if (clock_now() < w->retry_at)
+    int status = connect_failure(w);
+    if (status == MR_OK && clock_now() < w->retry_at)
         return PUMP_ABSENT;
     writer_unlock(w);
-    int status = link_connect(w->link, 0);
+    if (status == MR_OK)
+        status = link_connect(w->link, 0);
     size_t max_message = link_max_message(w->link);
     writer_lock(w);
     w->max_message = max_message;
@@ -326,6 +338,8 @@ static enum pump_end pump_empty(mr_writer *w)
         if (status == MR_E_FULL)
             return PUMP_FULL;
     }
+    if (link_connected(w->link) && w->backoff_ms == 0)
+        return PUMP_EMPTY;
     uint64_t left = link_unacknowledged(w->link);
     if (left < w->backlog || left == 0) {
         w->backlog = 0;
@@ -429,6 +443,7 @@ static bool pump_owes(mr_writer *w)
 void pump_release(mr_writer *w, enum pump_end end)
 {
     w->absences += end == PUMP_ABSENT || end == PUMP_BUSY;
+    w->connect_failure = MR_OK;
     flush_look(w); /* I9 */
     if (!pump_owes(w)) {
         w->role = PUMP_IDLE;
@@ -491,7 +506,6 @@ static int acknowledged_wait(mr_writer *w, const struct link_mark *mark, uint64_
 void pump_wait(mr_writer *w, enum pump_end end, uint64_t deadline)
 {
     struct link_mark mark;
-    writer_look(w);
     flush_look(w);
     if (end == PUMP_EMPTY) {
         if (!link_connected(w->link))
@@ -511,7 +525,6 @@ void pump_wait(mr_writer *w, enum pump_end end, uint64_t deadline)
         return;
     }
     writer_unlock(w);
-    bool connected = false;
     int status = MR_OK;
     if (end == PUMP_FULL) {
         (void) link_wait(w->link, deadline); /* whatever it brings, the next attempt shows it */
@@ -519,12 +532,15 @@ void pump_wait(mr_writer *w, enum pump_end end, uint64_t deadline)
         status = acknowledged_wait(w, &mark, deadline);
     } else if (end == PUMP_BUSY) {
         uint64_t slice = clock_now() + CONNECT_SLICE_NS;
-        connected = link_connect(w->link, slice < deadline ? slice : deadline) == MR_OK;
+        status = link_connect(w->link, slice < deadline ? slice : deadline);
     }
     writer_lock(w);
-    w->counts.connects += connected;
     w->role_blocked = false;
-    if (status != MR_OK)
+    if (end == PUMP_BUSY) {
+        w->counts.connects += status == MR_OK;
+        w->connect_failure = status == MR_E_TIMEOUT ? MR_OK : status;
+    } else if (status != MR_OK) {
         flush_end(w, status);
+    }
     flush_look(w); /* I9 */
 }

@@ -716,27 +716,23 @@ TEST(writer_acknowledged, a_gap_of_what_was_refused_is_told_to_the_next_slot)
 TEST(writer_acknowledged, options_out_of_range_are_refused)
 {
     static const struct {
-        mr_lane lane;
         mr_absent absent;
         size_t ring_bytes;
         uint32_t spin_us;
         int status;
     } rows[] = {
-        {MR_LANE_NONE, MR_FAIL, 0, 0, MR_OK},
-        {MR_LANE_NONE, MR_KEEP, (size_t) 16 << 10, 1000, MR_OK},
-        {MR_LANE_NONE, MR_FAIL, (size_t) 64 << 20, 1, MR_OK},
-        {MR_LANE_NATIVE, MR_FAIL, 0, 0, MR_E_ARGUMENT},
-        {MR_LANE_RING, MR_FAIL, 0, 0, MR_E_ARGUMENT},
-        {MR_LANE_NONE, (mr_absent) 2, 0, 0, MR_E_ARGUMENT},
-        {MR_LANE_NONE, MR_FAIL, (size_t) 8 << 10, 0, MR_E_ARGUMENT},
-        {MR_LANE_NONE, MR_FAIL, (size_t) 128 << 20, 0, MR_E_ARGUMENT},
-        {MR_LANE_NONE, MR_FAIL, 100000, 0, MR_E_ARGUMENT},
-        {MR_LANE_NONE, MR_FAIL, 0, 1001, MR_E_ARGUMENT},
+        {MR_FAIL, 0, 0, MR_OK},
+        {MR_KEEP, (size_t) 16 << 10, 1000, MR_OK},
+        {MR_FAIL, (size_t) 64 << 20, 1, MR_OK},
+        {(mr_absent) 2, 0, 0, MR_E_ARGUMENT},
+        {MR_FAIL, (size_t) 8 << 10, 0, MR_E_ARGUMENT},
+        {MR_FAIL, (size_t) 128 << 20, 0, MR_E_ARGUMENT},
+        {MR_FAIL, 100000, 0, MR_E_ARGUMENT},
+        {MR_FAIL, 0, 1001, MR_E_ARGUMENT},
     };
     fake_acknowledges(true);
     for (size_t n = 0; n < sizeof rows / sizeof rows[0]; n++) {
         mr_writer_options options = MR_WRITER_OPTIONS_INIT;
-        options.lane = rows[n].lane;
         options.when_absent = rows[n].absent;
         options.ring_bytes = rows[n].ring_bytes;
         options.spin_us = rows[n].spin_us;
