@@ -192,7 +192,7 @@ static int name_publish(struct rendezvous *r, const struct place *place, const s
     for (int which = 0; which < RENDEZVOUS_SOCKETS && status == MR_OK; which++) {
         status = private_remove(place, r->files.new_socket[which]);
         if (status == MR_OK)
-            status = socket_make(r, place, rule, which);
+            status = socket_make(r, place, rule, (enum rendezvous_socket) which);
     }
     if (status == MR_OK)
         status = page_make(r, place, max_message);
