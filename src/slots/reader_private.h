@@ -13,11 +13,12 @@
 #include "queue/thread.h"
 #include "slots/backend.h"
 
-/* How much a turn takes, and how much it delivers of its queue, before the slot goes to the back of the port's run
- * queue, or, while nobody waits there, for another share until the turn has lasted so long. */
+/* A turn's share: how much it takes, and how much it delivers of its queue, before it looks at the clock. Another share
+ * follows until the turn has lasted so long: then the slot goes to the back of the port's run queue. */
 #define TURN_MESSAGES ((size_t) 64)
 #define TURN_BYTES    ((size_t) 256 * 1024)
-#define TURN_NS       UINT64_C(50000)
+#define TURN_NS       UINT64_C(10000) /* where others wait in the port */
+#define TURN_ALONE_NS UINT64_C(50000) /* where nobody does */
 
 /* While there is no memory for normal messages the lanes are asked so often for urgent ones, for which some is kept. */
 #define STARVED_LOOK_NS UINT64_C(5000000)

@@ -18,9 +18,9 @@
  * I5      One turn at a time, one callback at a time within it: so messages reach on_message in order.
  * I6      Urgent first: before each message of the queue the lanes are asked whether they have an urgent one, unless
  *         the queue has one itself. After those that are then taken, at most a share, one of the queue passes.
- * I7      A turn takes at most a share, and delivers at most a share of what waits. With nobody else waiting in the
- *         port it takes another one at once, until TURN_NS have passed: the way through the port costs more than a
- *         share does.
+ * I7      A turn takes at most a share, and delivers at most a share of what waits; then further shares, until TURN_NS
+ *         have passed, or TURN_ALONE_NS with nobody waiting in the port: the way through the port costs as much as some
+ *         dozens of messages. A share of slow callbacks is the last one.
  * I8      While the pool refuses memory for normal messages the lanes are asked for urgent ones every STARVED_LOOK_NS,
  *         because memory is kept for those. So two things may lead out of TURN_STARVED: the waiter's packet and the
  *         look. Whichever comes first takes the other back, or leaves the turn to it; a look that comes too late finds
@@ -155,11 +155,11 @@ static void turn_leave(mr_reader *reader, enum slot_taken taken, size_t wanted)
     mutex_unlock(&reader->lock); /* I4 */
 }
 
-/* Another share at once, instead of by way of the port? */
-static bool turn_goes_on(const mr_reader *reader, enum slot_taken taken, uint64_t until)
+/* Another share at once, instead of by way of the port (I7)? */
+static bool turn_goes_on(const mr_reader *reader, enum slot_taken taken, uint64_t began)
 {
     return !reader_halted(reader) && (reader->queue.messages > 0 || taken == SLOT_MORE) &&
-           port_quiet(reader->backend) && clock_now() < until;
+           clock_now() - began < (port_quiet(reader->backend) ? TURN_ALONE_NS : TURN_NS);
 }
 
 /* Until nobody else is taking: a rename on another thread, which is short. */
@@ -174,7 +174,7 @@ static void turn_run(mr_reader *reader)
     struct pool_cache *cache = process_cache_borrow();
     enum slot_taken taken;
     size_t wanted = 0;
-    uint64_t until = clock_now() + TURN_NS;
+    uint64_t began = clock_now();
     mutex_lock(&reader->lock);
     reader->turn = TURN_RUNNING;
     reader->callback_thread = thread_self();
@@ -187,7 +187,7 @@ static void turn_run(mr_reader *reader)
             reader_publish(reader); /* what waits is seen while callbacks take their time */
             turn_deliver(reader, cache);
         }
-    } while (turn_goes_on(reader, taken, until));
+    } while (turn_goes_on(reader, taken, began));
     reader->callback_thread = 0;
     process_cache_return(cache);
     turn_await(reader); /* what follows asks the slot */

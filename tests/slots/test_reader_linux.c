@@ -200,3 +200,26 @@ TEST(reader, what_only_windows_has_words_for_is_refused)
     CHECK_STATUS(mr_reader_open(&reader, "remote", &options), MR_E_UNSUPPORTED);
     CHECK(reader == NULL);
 }
+
+static void acknowledge_in_child(void *message)
+{
+    CHECK_STATUS(mr_message_acknowledge(message), MR_E_FORKED);
+}
+
+TEST(acknowledge, in_a_forked_child_is_refused)
+{
+    slots_begin();
+    mr_reader_options options = MR_READER_OPTIONS_INIT;
+    options.acknowledge_by_hand = 1;
+    mr_reader *reader = slots_reader("forked", &options);
+    int client = plain_connect("forked");
+    plain_text(client, "the parent's");
+    const mr_message *message = NULL;
+    CHECK_STATUS(mr_reader_receive(reader, &message, MR_FOREVER), MR_OK);
+    slots_join(slots_fork(acknowledge_in_child, (void *) (uintptr_t) message));
+    CHECK_STATUS(mr_message_acknowledge(message), MR_OK);
+    CHECK_STR((const char *) message->data, "the parent's");
+    mr_message_release(message);
+    plain_close(client);
+    slots_close(reader);
+}
