@@ -36,6 +36,11 @@ struct host {
     bool woken;
 };
 
+struct end {
+    mr_writer *writer;
+    uint64_t sent;
+};
+
 static int slot_name(char *text, size_t size, const struct peer_options *options, unsigned slot)
 {
     struct slot_pattern pattern;
@@ -166,50 +171,63 @@ static int end_open(void **writer, const struct peer_options *options, unsigned 
 {
     char name[MR_NAME_MAX];
     mr_writer_options open = MR_WRITER_OPTIONS_INIT;
-    mr_writer *opened = NULL;
-    int status = slot_name(name, sizeof(name), options, slot);
+    struct end *end = memory_zalloc(sizeof(*end));
+    if (end == NULL) {
+        return status_fail(MR_E_MEMORY, 0, "no memory for a writer");
+    }
     open.levels = options->levels;
     open.timeout_ms = FULL_TIMEOUT_MS;
     open.require_slot = 1;
     open.lane = lane == MR_LANE_RING ? MR_LANE_NONE : lane; /* the ring is what a library writer takes by itself */
     open.ring_bytes = options->ring_bytes;
+    int status = slot_name(name, sizeof(name), options, slot);
     if (status == MR_OK) {
-        status = mr_writer_open(&opened, name, &open);
+        status = mr_writer_open(&end->writer, name, &open);
     }
-    if (status == MR_OK) {
-        *writer = opened;
+    if (status != MR_OK) {
+        memory_free(end);
+        return status;
     }
-    return status;
+    *writer = end;
+    return MR_OK;
 }
 
 static int end_send(void *writer, const void *data, size_t length, unsigned priority)
 {
-    return mr_writer_write(writer, data, length, priority);
+    struct end *end = writer;
+    int status = mr_writer_write(end->writer, data, length, priority);
+    end->sent += status == MR_OK;
+    return status;
 }
 
-/* What was handed over is what the statistics say, or the library's own count is wrong. */
+/* Everything handed over, and the library's own count says so too. */
 static int end_flush(void *writer, uint32_t timeout_ms)
 {
+    struct end *end = writer;
     mr_writer_statistics statistics = {.size = sizeof(statistics)};
-    int status = mr_writer_flush(writer, timeout_ms);
+    int status = mr_writer_flush(end->writer, timeout_ms);
     if (status == MR_OK) {
-        status = mr_writer_get_statistics(writer, &statistics);
+        status = mr_writer_get_statistics(end->writer, &statistics);
     }
     if (status != MR_OK) {
         return status;
     }
     uint64_t dropped = statistics.dropped_newest + statistics.dropped_oldest + statistics.dropped_refused;
-    if (dropped + statistics.undelivered + statistics.waiting != 0) {
-        return status_fail(MR_E_DROPPED, 0, "after a flush %llu messages dropped, %llu undelivered, %llu waiting",
-                           (unsigned long long) dropped, (unsigned long long) statistics.undelivered,
-                           (unsigned long long) statistics.waiting);
+    if (statistics.written != end->sent || dropped + statistics.undelivered + statistics.waiting != 0) {
+        return status_fail(
+            MR_E_DROPPED, 0,
+            "of %llu messages the writer counts %llu written, %llu dropped, %llu undelivered, %llu waiting",
+            (unsigned long long) end->sent, (unsigned long long) statistics.written, (unsigned long long) dropped,
+            (unsigned long long) statistics.undelivered, (unsigned long long) statistics.waiting);
     }
     return MR_OK;
 }
 
 static void end_close(void *writer)
 {
-    mr_writer_close(writer, NULL);
+    struct end *end = writer;
+    mr_writer_close(end->writer, NULL);
+    memory_free(end);
 }
 
 static int plain_reader_open(void **reader, const struct peer_options *options)
