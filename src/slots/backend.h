@@ -259,6 +259,9 @@ enum started link_watch_mark(slot_link *l, const struct link_mark *mark, port *p
 /* Messages taken and not acknowledged, in all levels, as far as the link has seen (link_passed looks anew). */
 uint64_t link_unacknowledged(slot_link *l);
 
+/* Not connected, because the slot has left its name; but its reader is there, and may acknowledge what it has yet. */
+bool link_leaving(const slot_link *l);
+
 struct link_counts {
     uint64_t doorbells;   /* rung */
     uint64_t redelivered; /* messages sent again, to another reader of the name */

@@ -243,6 +243,11 @@ uint64_t link_unacknowledged(slot_link *l)
     return l->plain ? 0 : ring_link_unacknowledged(ring_of(l));
 }
 
+bool link_leaving(const slot_link *l)
+{
+    return !l->plain && ring_at(l)->state == SESSION_PARTING;
+}
+
 void link_get_counts(const slot_link *l, struct link_counts *counts)
 {
     *counts = (struct link_counts){0};

@@ -431,6 +431,12 @@ uint64_t link_unacknowledged(slot_link *l)
     return 0;
 }
 
+bool link_leaving(const slot_link *l)
+{
+    (void) l;
+    return false;
+}
+
 void link_get_counts(const slot_link *l, struct link_counts *counts)
 {
     (void) l;

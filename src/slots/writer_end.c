@@ -30,7 +30,7 @@ static void rename_linger(mr_writer *w, uint64_t ticket)
     while (!w->closing && in_time && writer_oldest(w) < ticket && w->absences == absences)
         in_time = writer_watch(w, deadline);
     mr_port_wait_end();
-    if (w->acknowledges && w->absences == absences)
+    if (w->acknowledges)
         (void) flush_acknowledged(w, deadline, false); /* what it has not brought is counted */
 }
 

@@ -82,13 +82,19 @@ static void flush_pump(mr_writer *w, const struct writer_flush *self, uint64_t d
     pump_release(w, end);
 }
 
+/* An absent slot whose reader may still acknowledge: it is looked at with the back-off. */
+static bool still_leaving(const mr_writer *w)
+{
+    return w->role == PUMP_RUNNING || link_leaving(w->link);
+}
+
 int flush_acknowledged(mr_writer *w, uint64_t deadline, bool patient)
 {
     struct writer_flush self = {.next = NULL};
     uint64_t absences = w->absences;
     flush_join(w, &self);
     mr_port_wait_begin();
-    while (!self.done && !w->closing && (patient || w->absences == absences)) {
+    while (!self.done && !w->closing && (patient || w->absences == absences || still_leaving(w))) {
         uint64_t now = clock_now();
         bool blocked = w->role == PUMP_RUNNING;
         if (now >= deadline && blocked && !self.looked)
@@ -108,7 +114,7 @@ int flush_acknowledged(mr_writer *w, uint64_t deadline, bool patient)
         return self.status;
     if (w->closing)
         return MR_E_STOPPED;
-    return patient ? MR_E_TIMEOUT : MR_E_NO_SLOT;
+    return patient || w->absences == absences ? MR_E_TIMEOUT : MR_E_NO_SLOT;
 }
 
 /* Until nothing posted before `ticket` waits, and all that had finished by then has been told. */

@@ -450,6 +450,26 @@ TEST(writer_acknowledged, rename_waits_for_what_was_written_to_be_acknowledged_a
     CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
 }
 
+TEST(writer_acknowledged, rename_waits_for_a_reader_that_has_left_the_name_first)
+{
+    fake_live(0, true);
+    fake_live(1, true);
+    mr_writer_options options = options_quick();
+    options.linger_ms = LONG_MS;
+    mr_writer *writer = writer_start(&options);
+    CHECK_STATUS(write_number(writer, 1, MR_NORMAL), MR_OK);
+    fake_leave(0);
+    struct call call = {.writer = writer};
+    call_start(&call, rename_run);
+    fake_await_connects(fake_counts().connects + 3); /* nobody there */
+    CHECK(!is_over(&call));
+    fake_drain(0, 1);
+    thread_join(call.thread);
+    CHECK_STATUS(call.status, MR_OK);
+    CHECK_EQ(counts_of(writer).undelivered, 0);
+    CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
+}
+
 /* ---- a reader that dies ---- */
 
 TEST(writer_acknowledged, the_next_write_brings_the_next_reader_what_the_last_one_left)

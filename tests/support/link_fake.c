@@ -47,6 +47,7 @@ struct slot_link {
     uint64_t generation;
     bool acknowledges;
     bool refused;
+    bool leaving;        /* the slot's reader lives on under another name, and has what it has */
     uint32_t full_level; /* of the last send, if that was MR_E_FULL; else MR_LEVELS_MAX */
     struct fake_level levels[MR_LEVELS_MAX];
     uint64_t redelivered;
@@ -174,7 +175,7 @@ static size_t link_acknowledge(slot_link *l, size_t messages)
 static void slot_acknowledges(uint32_t number, size_t messages)
 {
     for (slot_link *l = world.links; l != NULL; l = l->next)
-        if (l->slot == number && link_there(l))
+        if (l->slot == number && (link_there(l) || l->leaving))
             messages -= link_acknowledge(l, messages);
 }
 
@@ -222,6 +223,7 @@ int link_connect(slot_link *l, uint64_t deadline)
     int status = !s->live ? MR_E_NO_SLOT : s->connect_result;
     if (status == MR_OK) {
         l->connected = true;
+        l->leaving = false;
         l->full_level = MR_LEVELS_MAX;
         l->generation = s->generation;
         link_offer(l);
@@ -250,6 +252,7 @@ int link_rename(slot_link *l, const struct slot_name *name)
     link_disconnect(l);
     mutex_lock(&world.lock);
     l->slot = slot_number(name->folded);
+    l->leaving = false;
     for (uint32_t level = 0; level < MR_LEVELS_MAX; level++) {
         l->levels[level].gap = 0;
         while (l->levels[level].first != NULL)
@@ -521,6 +524,14 @@ uint64_t link_unacknowledged(slot_link *l)
     return count;
 }
 
+bool link_leaving(const slot_link *l)
+{
+    mutex_lock(&world.lock);
+    bool leaving = l->leaving;
+    mutex_unlock(&world.lock);
+    return leaving;
+}
+
 void link_get_counts(const slot_link *l, struct link_counts *counts)
 {
     mutex_lock(&world.lock);
@@ -580,6 +591,18 @@ void fake_drain_always(uint32_t number, bool always)
     world.slots[number].drains = always;
     if (always)
         slot_acknowledges(number, SIZE_MAX);
+    world_changed();
+    mutex_unlock(&world.lock);
+}
+
+void fake_leave(uint32_t number)
+{
+    mutex_lock(&world.lock);
+    for (slot_link *l = world.links; l != NULL; l = l->next)
+        if (l->slot == number && link_there(l))
+            l->leaving = l->acknowledges;
+    world.slots[number].live = false;
+    world.slots[number].generation++;
     world_changed();
     mutex_unlock(&world.lock);
 }

@@ -44,6 +44,8 @@ void fake_acknowledges(bool acknowledges);
 void fake_capacity(uint32_t number, size_t messages);
 /* It acknowledges whatever comes, at once; and what is there. */
 void fake_drain_always(uint32_t number, bool always);
+/* Goes down as a slot that gets another name does: what links that acknowledge have sent, it may still acknowledge. */
+void fake_leave(uint32_t number);
 /* Refuses the links that are connected and acknowledge: their next send, or their wait, is MR_E_ACCESS. */
 void fake_refuse(uint32_t number);
 /* Takes up to `messages` out of it: acknowledges them, the oldest of a link and of its highest level first. */
