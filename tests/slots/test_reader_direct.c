@@ -524,10 +524,11 @@ TEST(close, of_a_reader_that_waits_for_memory_ends)
     for (int round = 0; round < 30; round++) {
         memset(box.next, 0, sizeof box.next);
         box.kept_count = 0;
+        uint64_t starved = fake_slot_counts().starved;
         (void) box_open(&options);
         for (uint64_t i = 0; i < 62; i++)
             (void) fake_put_long((uint32_t) round % 8, MR_LANE_RING, 0, i, 20000);
-        fake_await_starved(fake_slot_counts().starved + 1);
+        fake_await_starved(starved + 1);
         if (round % 3 == 1)
             test_nap((uint64_t) round * 300 * UINT64_C(1000)); /* the look comes meanwhile */
         if (round % 3 == 2)
