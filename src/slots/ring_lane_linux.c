@@ -273,8 +273,10 @@ static inline enum ring_end level_deliver(struct taking *t, struct ring_session 
     message->public.priority = l->level;
     message->public.redelivered = start < l->redelivered;
     slot_message_finish(buffer, length);
-    if (l->window != NULL)
+    if (l->window != NULL) {
         ring_window_add(l->window, end, &message->token);
+        count_add(&s->counts.held, 1);
+    }
     ring_hand(&l->ring, end);
     ring_advance(&l->ring, end);
     watch_move(s, l);
@@ -283,8 +285,10 @@ static inline enum ring_end level_deliver(struct taking *t, struct ring_session 
         ring_advance(&l->ring, start);
         ring_hand(&l->ring, start);
         watch_move(s, l);
-        if (l->window != NULL)
+        if (l->window != NULL) {
             ring_window_retract(l->window);
+            count_add(&s->counts.held, (uint64_t) -1);
+        }
         t->refused = true;
         return RING_OVER;
     }
@@ -294,9 +298,7 @@ static inline enum ring_end level_deliver(struct taking *t, struct ring_session 
         t->buffer = NULL;
         t->filled = NULL;
     }
-    if (l->window != NULL)
-        count_add(&s->counts.held, 1);
-    else
+    if (l->window == NULL)
         ring_release(&l->ring, end); /* I2 */
     if (start < l->redelivered)
         count_add(&s->counts.redelivered, 1);

@@ -65,9 +65,11 @@ struct ring_guest {
     struct access_peer peer;
 };
 
-/* Rings above MR_NORMAL that are looked at between any two messages, at a cost that must not be felt: so their tails and
- * what has been taken of them stand side by side. Which ones: those of the sessions that had their turn last. */
-#define WATCH_ROOM 16u
+/* Rings above MR_NORMAL that are looked at between any two messages, at a cost that must not be felt: so they are few (their
+ * tails lie at the same place in their pages, and share the ways of one set of the cache), and tails and what has been taken
+ * stand side by side. Which ones: those of the sessions that had their turn last; where there are more sessions than
+ * this, of those that are awake. */
+#define WATCH_ROOM 8u
 struct urgent_watch {
     const _Atomic uint64_t *tails[WATCH_ROOM];
     uint64_t positions[WATCH_ROOM];
@@ -160,6 +162,7 @@ struct taking {
     bool refused; /* deliver has refused a message: nothing further */
     bool late;    /* a callback has taken its time: look at everything */
     unsigned since_harvest;
+    unsigned callbacks;
     unsigned until_clock;
     uint64_t clock;                    /* at the last look */
     uint64_t coarse;                   /* the coarse one */
@@ -203,7 +206,7 @@ static inline bool taking_allows_urgent(const struct taking *t)
     return (!budget_spent(t->budget) || t->budget->urgent > 0) && !taking_stopped(t);
 }
 
-/* After each message: has so much time passed that everything is to be looked at? */
+/* After each callback: has so much time passed that everything is to be looked at? Every second time it really looks. */
 bool taking_is_late(struct taking *t);
 
 /* ---- slot_linux.c ---- */

@@ -212,6 +212,8 @@ void slot_next_name(slot *s)
 
 bool taking_is_late(struct taking *t)
 {
+    if (++t->callbacks % 2 != 0)
+        return false;
     uint64_t coarse = clock_coarse();
     bool late = coarse != t->coarse;
     t->coarse = coarse;
@@ -228,6 +230,15 @@ bool taking_is_late(struct taking *t)
 
 /* ---- sleeping ---- */
 
+/* The watch is for those who are awake, where there is not room for all. */
+static void slot_sleeps(slot *s, struct ring_session *x)
+{
+    if (atomic_load_explicit(&s->counts.rings, memory_order_relaxed) <= WATCH_ROOM)
+        return;
+    for (uint32_t level = MR_URGENT; level < x->geometry.levels; level++)
+        watch_remove(s, &x->levels[level]);
+}
+
 /* Puts the resting sessions to sleep. False: some of them cannot, because something has come. */
 static bool slot_arm_resting(slot *s)
 {
@@ -243,8 +254,10 @@ static bool slot_arm_resting(slot *s)
     for (struct slot_turn *turn; (turn = turn_pop(&s->resting)) != NULL;) {
         struct ring_session *x = ring_session_of_turn(turn);
         x->quiet = 0;
-        if (ring_session_arm_look(x) && !x->gone)
+        if (ring_session_arm_look(x) && !x->gone) {
+            slot_sleeps(s, x);
             continue;
+        }
         turn_push(&s->ready, turn);
         asleep = false;
     }
@@ -482,7 +495,7 @@ enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget 
     t.budget = budget;
     t.wanted = wanted;
     t.starved = t.refused = t.late = false;
-    t.since_harvest = 0;
+    t.since_harvest = t.callbacks = 0;
     t.until_clock = s->clock_every;
     t.coarse = clock_coarse();
     t.clock = clock_now();

@@ -101,7 +101,7 @@ static inline int fake_await_answer(struct fake *fake)
     CHECK_EQ(packet.packet.type, PACKET_ANSWER);
     fake->answer = packet.answer;
     bool barrier = (packet.packet.flags & RING_FLAG_BARRIER) != 0 && ring_barrier_prepare();
-    for (uint32_t level = 0; level < fake->hello.geometry.levels; level++)
+    for (uint32_t level = 0; level < RING_LEVELS_MAX; level++)
         fake->rings[level].fence = !barrier;
     if (fake->rung > 0 && packet.answer.status == MR_OK)
         fake_ring(fake); /* what was committed after the reader had looked, and before there was a doorbell */
