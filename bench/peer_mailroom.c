@@ -178,7 +178,7 @@ static int end_open(void **writer, const struct peer_options *options, unsigned 
     open.levels = options->levels;
     open.timeout_ms = FULL_TIMEOUT_MS;
     open.require_slot = 1;
-    open.lane = lane == MR_LANE_RING ? MR_LANE_NONE : lane; /* the ring is what a library writer takes by itself */
+    open.lane = lane;
     open.ring_bytes = options->ring_bytes;
     int status = slot_name(name, sizeof(name), options, slot);
     if (status == MR_OK) {

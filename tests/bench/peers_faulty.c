@@ -237,6 +237,18 @@ static const struct peer faulty_silent = {
     .writer_close = close_sound,
 };
 
+static const struct peer faulty_lane = {
+    .name = "lane",
+    .summary = "the wrong lane",
+    .reader_open = open_reader_ring,
+    .reader_run = run_reader,
+    .reader_wake = wake_reader,
+    .reader_close = close_reader,
+    .writer_open = open_sound,
+    .writer_send = send_sound,
+    .writer_close = close_sound,
+};
+
 static const struct peer faulty_missing = {
     .name = "missing",
     .summary = "not here",
@@ -244,9 +256,10 @@ static const struct peer faulty_missing = {
 };
 
 const struct peer *const peers[] = {
-    &peer_mailroom_ring,  &peer_mailroom_plain, &faulty_drop_plain, &faulty_repeat_plain, &faulty_swap_plain,
-    &faulty_garble_plain, &faulty_error_plain,  &faulty_slot_plain, &faulty_drop_ring,    &faulty_repeat_ring,
-    &faulty_swap_ring,    &faulty_garble_ring,  &faulty_crash,      &faulty_silent,       &faulty_missing,
+    &peer_mailroom_ring, &peer_mailroom_plain, &faulty_drop_plain,  &faulty_repeat_plain,
+    &faulty_swap_plain,  &faulty_garble_plain, &faulty_error_plain, &faulty_slot_plain,
+    &faulty_drop_ring,   &faulty_repeat_ring,  &faulty_swap_ring,   &faulty_garble_ring,
+    &faulty_crash,       &faulty_silent,       &faulty_lane,        &faulty_missing,
 };
 const size_t peer_count = sizeof(peers) / sizeof(peers[0]);
 

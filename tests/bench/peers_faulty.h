@@ -4,6 +4,7 @@
  *     error     the writer's 1,000th send fails
  *     crash     the reader's process ends at its 1,000th message
  *     silent    the reader takes nothing after its 1,000th message, and says nothing
+ *     lane      the reader expects the ring, the writers take the plain lane
  *     slot      one message goes to another slot than its own */
 #ifndef TEST_BENCH_PEERS_FAULTY_H
 #define TEST_BENCH_PEERS_FAULTY_H

@@ -65,26 +65,39 @@ static void check_fault(const char *peer, uint64_t lost, uint64_t repeated, uint
 TEST(bench_faults, a_sound_lane_has_none)
 {
     check_fault("mailroom-plain", 0, 0, 0, 0);
+    check_fault("mailroom-ring", 0, 0, 0, 0);
 }
 
 TEST(bench_faults, a_dropped_message)
 {
     check_fault("drop-plain", 1, 0, 0, 0);
+    check_fault("drop-ring", 1, 0, 0, 0);
 }
 
 TEST(bench_faults, a_repeated_message)
 {
     check_fault("repeat-plain", 0, 1, 0, 0);
+    check_fault("repeat-ring", 0, 1, 0, 0);
 }
 
 TEST(bench_faults, a_message_out_of_order)
 {
     check_fault("swap-plain", 0, 0, 1, 0);
+    check_fault("swap-ring", 0, 0, 1, 0);
 }
 
 TEST(bench_faults, a_garbled_message)
 {
     check_fault("garble-plain", 0, 0, 0, 1);
+    check_fault("garble-ring", 0, 0, 0, 1);
+}
+
+TEST(bench_faults, messages_by_another_lane_than_the_one_asked_for_end_the_run)
+{
+    struct run_result result;
+    CHECK_STATUS(execute("lane", false, &result), MR_E_PROTOCOL);
+    CHECK_MSG(strstr(mr_last_error_text(), "by the lane plain instead of ring") != NULL, "%s", mr_last_error_text());
+    CHECK_EQ(program("lane"), BENCH_ERROR);
 }
 
 TEST(bench_faults, a_message_in_the_wrong_slot)

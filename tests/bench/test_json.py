@@ -69,6 +69,16 @@ class Bench(EndToEnd):
                 self.assertGreaterEqual(row["p99_us"], row["p50_us"])
                 self.assertEqual(row["repetitions"], 3)
 
+    def test_compare_gives_ratios_to_the_ring_with_their_spread(self):
+        rows = self.json("compare", "--sizes", "64", "--writers", "1", "--peers", "mailroom-ring,seqpacket", "--seconds", "0.05",
+                         "--repeat", 3)
+        ring, other = rows
+        self.assertEqual(ring["peer"], "mailroom-ring")
+        self.assertEqual((ring["ratio"], ring["ratio_min"], ring["ratio_max"]), (1, 1, 1))
+        self.assertLessEqual(other["ratio_min"], other["ratio"])
+        self.assertLessEqual(other["ratio"], other["ratio_max"])
+        self.assertTrue(math.isclose(other["ratio"], ring["messages_per_second"] / other["messages_per_second"], rel_tol=0.9))
+
     def test_compare_reports_a_row_out_of_a_peers_reach(self):
         result = self.bench("compare", "--sizes", "300000", "--writers", "1", "--peers", "mailroom-plain,pipe", "--seconds",
                             "0.05", "--repeat", 1, "--json")
