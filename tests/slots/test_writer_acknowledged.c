@@ -684,6 +684,25 @@ TEST(writer_acknowledged, a_gap_of_drop_newest_stands_behind_what_was_queued_bef
     CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
 }
 
+TEST(writer_acknowledged, a_gap_of_drop_newest_stands_before_what_was_posted_after_it)
+{
+    mr_writer *writer = writer_full(MR_POLICY_DROP_NEWEST, 2);
+    for (uint64_t n = 0; n < 5; n++)
+        CHECK_STATUS(post_number(writer, n, MR_NORMAL, NULL, NULL), n < 2 ? MR_OK : MR_E_DROPPED);
+    fake_drain(0, 2); /* one of each level */
+    fake_await_log(3);
+    while (counts_of(writer).waiting > 1)
+        thread_yield(100);
+    CHECK_STATUS(post_number(writer, 5, MR_NORMAL, NULL, NULL), MR_OK);
+    writer_drain(writer, MR_OK);
+    log_expect(2, 0, false);
+    log_expect(3, 1, false);
+    log_expect_gap(4, 0, 3);
+    log_expect(5, 5, false);
+    CHECK_EQ(log_count(), 6);
+    CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
+}
+
 TEST(writer_acknowledged, a_gap_of_drop_oldest_stands_before_what_is_left)
 {
     mr_writer *writer = writer_full(MR_POLICY_DROP_OLDEST, 2);
