@@ -1,6 +1,6 @@
 /* link_fake.c: link_fake.h. One lock for the whole small world; link_wait waits for its condition, link_watch is a deadline
  * that never comes, which is cancelled by whatever brings it to its end: room, the slot's end, link_disconnect. (So the
- * writer may cancel it, too.) */
+ * writer may cancel it, too.) One file, though a long one, because everything in it is under that one lock. */
 #include "link_fake.h"
 
 #include <stdlib.h>
