@@ -74,9 +74,7 @@ static void session_resume(void *context)
     mutex_lock(&s->nudge_lock);
     turn_push(&s->nudged, &x->nudge_turn);
     mutex_unlock(&s->nudge_lock);
-    uint64_t one = 1;
-    ssize_t written = write(s->nudge, &one, sizeof one); /* EAGAIN: it is set already, to the brim */
-    (void) written;
+    slot_nudge(s);
 }
 
 static bool level_init(struct ring_session *x, uint32_t level, const struct ring_hello *hello)
@@ -133,6 +131,13 @@ struct ring_session *ring_session_new(struct slot *s, const struct ring_guest_fa
     return x;
 }
 
+/* Every ring seems to fall asleep: before it would ring, a writer looks at its socket, and finds what is said there. */
+void ring_session_alarm(struct ring_session *x)
+{
+    for (uint32_t level = 0; level < x->geometry.levels; level++)
+        ring_arm(&x->levels[level].ring);
+}
+
 void ring_session_free(struct ring_session *x)
 {
     slot *s = x->slot;
@@ -148,7 +153,8 @@ void ring_session_free(struct ring_session *x)
         janitor_close(&x->held[i].descriptor, 1);
     memory_free(x->held);
     (void) shutdown(x->socket, SHUT_RDWR); /* a forked child may hold it too: the peer is told all the same */
-    (void) plain_drain(x->socket);         /* descriptors may lie there, and closing those may block */
+    ring_session_alarm(x);
+    (void) plain_drain(x->socket); /* descriptors may lie there, and closing those may block */
     close(x->socket);
     close(x->doorbell);
     ring_memory_free(&x->geometry, x->memory);

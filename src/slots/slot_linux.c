@@ -142,6 +142,7 @@ static void slot_end_sessions(slot *s)
             continue; /* an older name's already */
         /* One that is not to be told, because it does not listen, finds out when it is hung up on. */
         (void) ring_packet_send(x->socket, &packet, sizeof packet, -1);
+        ring_session_alarm(x);
         if (!ring_session_limit(x))
             x->gone = true; /* a violation: found again, and dealt with, in its turn */
         s->old += !x->taken;
@@ -156,7 +157,7 @@ int slot_rename(slot *s, const struct slot_name *name)
         return status;
     slot_deafen(s);
     slot_accept_leftovers(s, false);
-    ring_dismiss_guests(s);
+    ring_dismiss_guests(s, true);
     s->name++;
     struct status_memo before;
     status_save(&before);
@@ -169,6 +170,10 @@ int slot_rename(slot *s, const struct slot_name *name)
     rendezvous_release(s->rendezvous, false);
     s->rendezvous = next;
     slot_next_name(s);
+    if (s->ready.first != NULL) {
+        atomic_store_explicit(&s->holds, true, memory_order_relaxed);
+        slot_nudge(s); /* sessions to end, of which nothing else may tell */
+    }
     return MR_OK;
 }
 
@@ -209,7 +214,7 @@ void slot_close(slot *s, bool in_child, uint64_t *lost)
     }
     slot_deafen(s);
     slot_accept_leftovers(s, true);
-    ring_dismiss_guests(s);
+    ring_dismiss_guests(s, false);
     while (s->connections != NULL) {
         struct connection *c = s->connections;
         plain_shut_down(c->descriptor);

@@ -234,6 +234,8 @@ static inline void watch_move(struct slot *s, const struct ring_level *l)
 }
 void watch_remove(struct slot *s, struct ring_level *l);
 
+/* Has the inner set tell that there is something to do. Any thread that keeps the slot alive. */
+void slot_nudge(slot *s);
 /* A session that has come, or come back to life: its turn comes; with something urgent, soon. */
 void slot_activate(slot *s, struct ring_session *x);
 
@@ -270,8 +272,8 @@ void uid_leave(slot *s, uint32_t uid);
 void ring_admit(slot *s, int socket, bool last);
 /* Hears what the guests that are ready have to say. */
 void ring_hear_guests(slot *s);
-/* All of them go. */
-void ring_dismiss_guests(slot *s);
+/* All of them go; with `hear` only those who have said nothing yet. */
+void ring_dismiss_guests(slot *s, bool hear);
 
 /* Ends the session and hangs up. It may be in any of the slot's lists. */
 void slot_drop(slot *s, struct ring_session *x);

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "queue/memory.h"
 #include "../queue/random.h"
+#include "queue/memory.h"
 #include "slots/ring.h"
 #include "test.h"
 

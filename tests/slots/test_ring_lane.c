@@ -905,6 +905,76 @@ TEST(names, what_was_committed_to_the_old_name_comes_first_and_its_writers_are_t
     fake_close(&new);
 }
 
+TEST(names, an_idle_writer_of_the_old_name_is_told_and_hung_up_on)
+{
+    for (int calls = 0; calls < 2; calls++) {
+        struct place place;
+        mr_reader_options options = place_options(&place);
+        if (calls) {
+            options.port = NULL;
+            options.on_message = NULL;
+        }
+        place.reader = slots_reader("ring", &options);
+        struct fake fake;
+        char text[32];
+        size_t length;
+        fake_open(&fake, "ring", 2);
+        if (calls)
+            CHECK_STATUS(mr_reader_read(place.reader, text, sizeof text, &length, 0), MR_E_TIMEOUT);
+        CHECK_STATUS(fake_await_answer(&fake), MR_OK);
+        fake_text(&fake, MR_NORMAL, "before");
+        if (calls)
+            slots_expect(place.reader, "before");
+        else
+            fake_await_taken(&fake, MR_NORMAL);
+        CHECK_STATUS(mr_reader_rename(place.reader, "other"), MR_OK);
+        if (calls)
+            CHECK_STATUS(mr_reader_read(place.reader, text, sizeof text, &length, 0), MR_E_TIMEOUT);
+        fake_await_end(&fake);
+        CHECK(fake.renamed);
+        place_end(&place);
+        fake_close(&fake);
+    }
+}
+
+TEST(names, sessions_of_many_names_come_in_the_order_of_the_names)
+{
+    enum { ROUNDS = 400, EACH = 8 };
+    struct place place;
+    mr_reader_options options = place_options(&place);
+    place.seen.numbered = true;
+    place.reader = slots_reader("name 0", &options);
+    static struct fake fakes[ROUNDS];
+    uint64_t number = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        char name[32];
+        struct fake *fake = &fakes[round];
+        struct ring_geometry geometry = fake_geometry(1, RING_CAPACITY_MIN, 0);
+        snprintf(name, sizeof name, "name %d", round);
+        fake_connect(fake, name, &geometry);
+        fake->hello.sequence[0] = number + 1;
+        fake_say_hello(fake);
+        if (round % 3 == 0)
+            CHECK_STATUS(fake_await_answer(fake), MR_OK); /* else it is perhaps still in the listener's queue */
+        for (int i = 0; i < EACH; i++, number++)
+            CHECK(fake_send(fake, MR_NORMAL, &number, sizeof number));
+        if (round % 4 == 0)
+            fake_close(fake); /* else its writer lives on, and is told */
+        snprintf(name, sizeof name, "name %d", round + 1);
+        CHECK_STATUS(mr_reader_rename(place.reader, name), MR_OK);
+        if (round % 7 == 0)
+            counter_await(&place.seen.got, number);
+    }
+    counter_await(&place.seen.got, number);
+    for (int round = 0; round < ROUNDS; round++) {
+        if (round % 4 == 0)
+            continue;
+        fake_await_end(&fakes[round]);
+        fake_close(&fakes[round]);
+    }
+    place_end(&place);
+}
+
 struct flood {
     struct fake fake;
     _Atomic bool stop;

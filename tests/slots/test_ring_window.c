@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "queue/memory.h"
 #include "../queue/random.h"
+#include "queue/memory.h"
 #include "slots/ring_ceiling.h"
 #include "slots/ring_window.h"
 #include "test.h"
