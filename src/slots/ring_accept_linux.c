@@ -282,14 +282,17 @@ void ring_hear_guests(slot *s)
     status_restore(&before);
 }
 
-void ring_dismiss_guests(slot *s)
+void ring_dismiss_guests(slot *s, bool hear)
 {
     while (s->guests != NULL) {
         struct ring_guest *guest = s->guests;
         int socket = guest->socket;
-        uid_leave(s, guest->peer.uid);
-        pool_uncharge(s->pool, RING_SESSION_CHARGE);
+        struct access_peer peer = guest->peer;
         guest_leave(s, guest);
+        if (hear && guest_hear(s, socket, &peer))
+            continue; /* the hello had come, and nobody had looked yet */
+        uid_leave(s, peer.uid);
+        pool_uncharge(s->pool, RING_SESSION_CHARGE);
         hang_up(socket);
     }
 }
