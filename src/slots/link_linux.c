@@ -1,7 +1,7 @@
 /* link_linux.c: a writer's link: which lane it goes by, its name, and how a wait of it is ended.
  *
- * Path    link_open: options.lane > the ring, or the plain lane where the writer asked for it; for the link's whole life
- *         link_* > one branch > ring_link_* or plain_link_*
+ * Path    link_open: options.lane > the ring, or the plain lane where the writer asked for it; for the link's whole
+ *         life link_* > one branch > ring_link_* or plain_link_*
  *
  * W1/K1   link_wake stores `woken`, then loads `event`; a wait stores `event`, then exchanges `woken`. Both seq_cst: at
  *         least one of them sees the other, so no wake-up is lost. The event exists only once somebody has waited.
@@ -98,7 +98,7 @@ int link_open(slot_link **out, const struct link_config *config)
         return status_fail(MR_E_ARGUMENT, 0,
                            "lane %d: a writer on Linux goes by the ring (%d) or by the plain lane (%d)", (int) lane,
                            (int) MR_LANE_RING, (int) MR_LANE_PLAIN);
-    bool plain = lane != MR_LANE_RING; /* MR_LANE_NONE: as long as the slots take nothing from rings */
+    bool plain = lane == MR_LANE_PLAIN;
     slot_link *l = NULL;
     int status = plain ? plain_link_make(&l) : ring_link_make(&l, config->options);
     if (status != MR_OK)

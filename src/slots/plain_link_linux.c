@@ -1,4 +1,5 @@
-/* plain_link_linux.c: a writer's link to a slot over the plain lane: one SOCK_SEQPACKET connection, a packet is a message.
+/* plain_link_linux.c: a writer's link to a slot over the plain lane: one SOCK_SEQPACKET connection, a packet is a
+ * message.
  *
  * Path    link_connect > rendezvous_connect
  *         link_send > the send buffer is raised, for a message that needs it > send > the reader's queue in the kernel

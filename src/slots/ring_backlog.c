@@ -1,5 +1,5 @@
-/* ring_backlog.c: see ring_backlog.h. A record is a word (length in 32 bits, kind in 8, flags in 8) and its payload, padded
- * to 8: as long as in a ring, so that what fits there fits here. */
+/* ring_backlog.c: see ring_backlog.h. A record is a word (length in 32 bits, kind in 8, flags in 8) and its payload,
+ * padded to 8: as long as in a ring, so that what fits there fits here. */
 #include "slots/ring_backlog.h"
 
 #include <assert.h>

@@ -6,7 +6,8 @@
  *
  * Owners  The link's. One thread at a time.
  * I1      begin <= end <= room; all three multiples of 8; [begin, end) is whole records.
- * I2      `numbers` is how many numbers of the sequence the records stand for, `messages` how many of them are messages.
+ * I2      `numbers` is how many numbers of the sequence the records stand for, `messages` how many of them are
+ *         messages.
  * I3      Records with BACKLOG_HANDED come before all others.
  */
 #ifndef SLOTS_RING_BACKLOG_H

@@ -165,6 +165,7 @@ static int connect_anew(struct ring_link *l, const struct slot_name *name, uint6
         close(fd);
         return status;
     }
+    KILL_POINT(writer, connected);
     l->reader = limits.owner_uid;
     l->max_message = limits.max_message < SIZE_MAX / 2 ? (size_t) limits.max_message : SIZE_MAX / 2;
     status = session_begin(l, fd);
@@ -219,7 +220,7 @@ void ring_link_forget(struct ring_link *l)
 {
     ring_link_disconnect(l);
     for (uint32_t level = 0; level < l->levels; level++) {
-        struct ring_level *lv = &l->level[level];
+        struct link_level *lv = &l->level[level];
         backlog_clear(&lv->backlog);
         lv->ring.head = lv->ring.tail;
         lv->next += lv->gap; /* a hole, for whoever sees both sides of it */
@@ -264,7 +265,7 @@ void ring_link_clear(struct ring_link *l, bool in_child)
 /* ---- taking without a session ---- */
 
 /* What a level has taken and has no acknowledgement of, as it would lie in a ring. */
-static uint64_t level_bytes(const struct ring_level *lv)
+static uint64_t level_bytes(const struct link_level *lv)
 {
     return backlog_bytes(&lv->backlog) + (lv->ring.tail - lv->ring.head);
 }
@@ -292,7 +293,7 @@ static int keep_large(struct ring_link *l, const void *data, size_t length, uint
 int ring_link_keep(struct ring_link *l, const void *data, size_t length, uint32_t priority)
 {
     assert(!ring_link_connected(l));
-    struct ring_level *lv = &l->level[priority];
+    struct link_level *lv = &l->level[priority];
     uint64_t capacity = priority == 0 ? l->ring_bytes : RING_FIRST_BYTES;
     bool whole = length <= ring_payload_max(capacity);
     uint64_t size = ring_record_bytes(whole ? length : sizeof(uint64_t));
@@ -308,6 +309,7 @@ int ring_link_keep(struct ring_link *l, const void *data, size_t length, uint32_
     if (lv->gap > 0)
         backlog_append(&lv->backlog, &(struct backlog_record){.kind = RING_GAP, .number = lv->gap});
     backlog_append(&lv->backlog, &record);
+    KILL_POINT(writer, keep);
     lv->next += lv->gap + 1;
     lv->gap = 0;
     uint64_t handed;

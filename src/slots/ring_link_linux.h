@@ -12,11 +12,11 @@
  * I2      Per level, what has been taken and not acknowledged is, in order: the ring's [head, tail), then the backlog.
  *         Nothing is committed to a ring while there is a backlog of its level, but the backlog itself.
  * I3      `next` is the number of the next message of the level; the ring's end has next - backlog.numbers.
- * I4      `fast` is not 0 only where nothing but room, length and the reader's sleep has to be looked at: SESSION_OPEN, no
- *         backlog, no gap to be told.
+ * I4      `fast` is not 0 only where nothing but room, length and the reader's sleep has to be looked at:
+ *         SESSION_OPEN, no backlog, no gap to be told.
  * I5      A large message's descriptor is kept from link_send until head has passed its record.
- * I6      Every session has its own memory. What is left of it goes to private memory when it ends, so a reader that was
- *         only frozen moves nothing any more, and nothing that it writes is read again.
+ * I6      Every session has its own memory. What is left of it goes to private memory when it ends, so a reader that
+ *         was only frozen moves nothing any more, and nothing that it writes is read again.
  * Time    The reader's packets, its end above all, are looked for at least once in each tick of clock_coarse in which
  *         something is sent, before each doorbell, and before and during each wait. They cannot pile up: a reader that
  *         sends more than PACKETS_MOST between two looks is dropped.
@@ -39,7 +39,7 @@ enum session_state {
     SESSION_OVER     /* ended, and there was no memory yet to take over what is left in the ring */
 };
 
-struct ring_level {
+struct link_level {
     struct ring_writer ring;
     size_t fast;          /* I4: messages shorter than this may go the fast way */
     uint64_t next;        /* I3 */
@@ -73,7 +73,7 @@ struct ring_link {
     bool room_refused; /* the last link_send was MR_E_FULL */
     bool look_due;     /* a sleeping reader, and no doorbell yet */
     size_t max_message;
-    struct ring_level level[MR_LEVELS_MAX];
+    struct link_level level[MR_LEVELS_MAX];
 
     void *memory;
     struct ring_geometry geometry; /* of this session */
@@ -128,8 +128,8 @@ enum started ring_link_watch(struct ring_link *l, port *p, operation *o);
 
 /* ---- ring_session_linux.c ---- */
 
-/* Sends the hello over `socket`, which is the session's from now on. MR_OK; MR_E_GONE: it has ended already; MR_E_MEMORY,
- * MR_E_DESCRIPTORS, MR_E_SYSTEM: the socket is closed. */
+/* Sends the hello over `socket`, which is the session's from now on. MR_OK; MR_E_GONE: it has ended already;
+ * MR_E_MEMORY, MR_E_DESCRIPTORS, MR_E_SYSTEM: the socket is closed. */
 int session_begin(struct ring_link *l, int socket);
 /* Takes in what the reader has said. Never blocks. `state` tells what has come of it. */
 void session_look(struct ring_link *l);

@@ -5,8 +5,9 @@
  *         a large one: a sealed memfd > LARGE > its record
  *
  * Owners, invariants: ring_link_linux.h.
- * F1      The fast way is taken where `fast` allows it (I4), the clock's tick is the one of the last look at the socket, and
- *         the reader does not sleep: so a reader's end is seen by the next message if it slept, else within a tick.
+ * F1      The fast way is taken where `fast` allows it (I4), the clock's tick is the one of the last look at the
+ *         socket, and the reader does not sleep: so a reader's end is seen by the next message if it slept, else
+ *         within a tick.
  * F2      Before the answer at most RING_FIRST_BYTES of a ring are unacknowledged: so much every reader maps.
  * F3      LARGE is sent before the record is committed. If the record cannot be committed after all, the reader drops
  *         the orphan at the next LARGE or at the end.
@@ -43,7 +44,7 @@ void ring_pause(struct ring_link *l)
 /* ---- records ---- */
 
 /* ring_claim, within F2. NULL: `needs` says what is missing, or the ring is broken. */
-static void *level_claim(struct ring_link *l, struct ring_level *lv, size_t length)
+static void *level_claim(struct ring_link *l, struct link_level *lv, size_t length)
 {
     struct ring_writer *ring = &lv->ring;
     if (!l->answered) {
@@ -62,7 +63,7 @@ static void *level_claim(struct ring_link *l, struct ring_level *lv, size_t leng
 }
 
 /* Nothing but the commit: a session that ends here would find its message in two places. */
-static void level_commit(struct ring_link *l, struct ring_level *lv, enum ring_kind kind, size_t length)
+static void level_commit(struct ring_link *l, struct link_level *lv, enum ring_kind kind, size_t length)
 {
     if (!ring_commit(&lv->ring, kind, length))
         return;
@@ -94,7 +95,7 @@ static int level_full(struct ring_link *l, uint32_t level)
 
 static int send_inline(struct ring_link *l, uint32_t level, enum ring_kind kind, const void *data, size_t length)
 {
-    struct ring_level *lv = &l->level[level];
+    struct link_level *lv = &l->level[level];
     void *payload = level_claim(l, lv, length);
     if (payload == NULL)
         return level_full(l, level);
@@ -132,7 +133,7 @@ static int large_full(struct ring_link *l)
     l->full = 0;
     for (size_t n = 0; n < RING_LARGE_MOST; n++) {
         const struct ring_large_kept *kept = &l->large[n];
-        struct ring_level *lv = &l->level[kept->level];
+        struct link_level *lv = &l->level[kept->level];
         if (kept->in_backlog)
             continue;
         if ((l->full & 1u << kept->level) == 0 || lv->needs - kept->end <= UINT64_MAX / 2)
@@ -145,7 +146,7 @@ static int large_full(struct ring_link *l)
 /* Sends the memory of `kept`, and commits its record; `sequence` is the message's. */
 static int large_send(struct ring_link *l, struct ring_large_kept *kept, uint64_t sequence)
 {
-    struct ring_level *lv = &l->level[kept->level];
+    struct link_level *lv = &l->level[kept->level];
     void *payload = level_claim(l, lv, sizeof kept->length);
     if (payload == NULL)
         return level_full(l, kept->level);
@@ -215,7 +216,7 @@ static struct ring_large_kept *large_numbered(struct ring_link *l, uint64_t numb
 
 static int feed_record(struct ring_link *l, uint32_t level, const struct backlog_record *record)
 {
-    struct ring_level *lv = &l->level[level];
+    struct link_level *lv = &l->level[level];
     uint64_t sequence = lv->next - lv->backlog.numbers; /* I3 */
     if (record->kind == RING_GAP)
         return send_inline(l, level, RING_GAP, &record->number, sizeof record->number);
@@ -228,7 +229,7 @@ static int feed_record(struct ring_link *l, uint32_t level, const struct backlog
 
 static int level_feed(struct ring_link *l, uint32_t level, bool *moved)
 {
-    struct ring_level *lv = &l->level[level];
+    struct link_level *lv = &l->level[level];
     struct backlog_record record;
     while (backlog_peek(&lv->backlog, &record)) {
         int status = feed_record(l, level, &record);
@@ -264,7 +265,7 @@ int ring_feed(struct ring_link *l, bool *moved)
 /* Commits the level's gap. */
 static int gap_send(struct ring_link *l, uint32_t level)
 {
-    struct ring_level *lv = &l->level[level];
+    struct link_level *lv = &l->level[level];
     int status = lv->gap == 0 ? MR_OK : send_inline(l, level, RING_GAP, &lv->gap, sizeof lv->gap);
     if (status != MR_OK || lv->gap == 0)
         return status;
@@ -288,7 +289,7 @@ static int fail_gone(const struct ring_link *l)
 
 static int send_one(struct ring_link *l, const void *data, size_t length, uint32_t level)
 {
-    struct ring_level *lv = &l->level[level];
+    struct link_level *lv = &l->level[level];
     if (length > l->max_message)
         return fail_too_big(l, length);
     if (!backlog_empty(&lv->backlog)) {
@@ -330,7 +331,7 @@ static int send_slowly(struct ring_link *l, const void *data, size_t length, uin
 
 int ring_link_send(struct ring_link *l, const void *data, size_t length, uint32_t priority)
 {
-    struct ring_level *lv = &l->level[priority];
+    struct link_level *lv = &l->level[priority];
     if (length < lv->fast && clock_coarse() == l->looked &&
         atomic_load_explicit(&lv->ring.control->asleep, memory_order_relaxed) == lv->ring.rung) { /* F1 */
         void *payload = ring_claim(&lv->ring, length);

@@ -3,17 +3,18 @@
  * Path    session_begin: memory > HELLO > session_look: ANSWER, REACHED, RENAMED, the end > session_end > backlog
  *
  * Owners, invariants: ring_link_linux.h.
- * S1      The hello says what the reader will find: the number of the first record, and up to which position records may
- *         have been delivered before. Both are computed from the backlog, before a byte of it is in the new memory.
+ * S1      The hello says what the reader will find: the number of the first record, and up to which position records
+ *         may have been delivered before. Both are computed from the backlog, before a byte of it is in the new memory.
  * S2      The doorbell is rung once when the answer comes: what was committed until then could not ring.
- * S3      The barriers (ring.h, B) of the two directions are separate. Ours, when we wait: made whenever our hello said so,
- *         because the reader may have dropped its fence from then on. The reader's, when it sleeps: our fence goes when
- *         its answer says so, and ring_barrier_prepare has registered us before the hello was sent.
- * Hostile The doorbell must be an eventfd, because a write to anything else could raise SIGPIPE or land in a file; it is made
- *         non-blocking. (That a reader, whose user this writer trusts, undoes that and fills it, in the instant of a
- *         write, is left: the kernel has no way of writing to an eventfd that never blocks.)
- *         What is left in a ring is walked once, in one pass; each header is loaded once. Where a reader has written over
- *         headers the rest of that level cannot be told apart any more: it is gone, and told as a gap of at least one.
+ * S3      The barriers (ring.h, B) of the two directions are separate. Ours, when we wait: made whenever our hello
+ *         said so, because the reader may have dropped its fence from then on. The reader's, when it sleeps: our fence
+ *         goes when its answer says so, and ring_barrier_prepare has registered us before the hello was sent.
+ * Hostile The doorbell must be an eventfd, because a write to anything else could raise SIGPIPE or land in a file; it
+ *         is made non-blocking. (That a reader, whose user this writer trusts, undoes that and fills it, in the instant
+ *         of a write, is left: the kernel has no way of writing to an eventfd that never blocks.)
+ *         What is left in a ring is walked once, in one pass; each header is loaded once. Where a reader has written
+ *         over headers the rest of that level cannot be told apart any more: it is gone, and told as a gap of at least
+ *         one.
  */
 #include "slots/ring_link_linux.h"
 
@@ -55,7 +56,7 @@ static void hello_make(struct ring_link *l, struct ring_hello *hello)
     hello->writer = l->writer;
     hello->geometry = l->geometry;
     for (uint32_t level = 0; level < l->levels; level++) {
-        struct ring_level *lv = &l->level[level];
+        struct link_level *lv = &l->level[level];
         lv->copied = backlog_layout(&lv->backlog, l->geometry.capacity[level], 0, &lv->redelivered);
         hello->sequence[level] = lv->next - lv->backlog.numbers; /* I3 */
         hello->redelivered[level] = lv->redelivered;
@@ -86,7 +87,9 @@ int session_begin(struct ring_link *l, int socket)
     session_pace(l);
     struct ring_hello hello;
     hello_make(l, &hello);
+    KILL_POINT(writer, hello);
     status = ring_packet_send(socket, &hello, sizeof hello, file);
+    KILL_POINT(writer, hello_sent);
     close(file);
     if (status == MR_OK)
         return MR_OK;
@@ -100,7 +103,7 @@ int session_begin(struct ring_link *l, int socket)
 void session_pace(struct ring_link *l)
 {
     for (uint32_t level = 0; level < l->levels; level++) {
-        struct ring_level *lv = &l->level[level];
+        struct link_level *lv = &l->level[level];
         bool fast = l->state == SESSION_OPEN && backlog_empty(&lv->backlog) && lv->gap == 0;
         size_t most = ring_payload_max(l->geometry.capacity[level]);
         if (most > l->max_message)
@@ -127,7 +130,8 @@ static struct ring_reader walker_make(const struct ring_link *l, uint32_t level)
     const struct ring_writer *ring = &l->level[level].ring;
     struct ring_reader walker;
     ring_reader_init(&walker, l->memory, &l->geometry, level);
-    walker.position = walker.head = ring->head;
+    walker.position = ring->head;
+    walker.head = ring->head;
     walker.tail = ring->tail;
     return walker;
 }
@@ -171,7 +175,7 @@ static bool record_salvage(struct ring_link *l, uint32_t level, const struct rin
 /* Puts what is left in the level's ring before its backlog. False: no memory, nothing has changed. */
 static bool level_salvage(struct ring_link *l, uint32_t level)
 {
-    struct ring_level *lv = &l->level[level];
+    struct link_level *lv = &l->level[level];
     if (lv->ring.tail == lv->ring.head)
         return true;
     struct backlog left = {0};
@@ -195,6 +199,7 @@ static bool level_salvage(struct ring_link *l, uint32_t level)
     assert(prepended); /* the room was reserved */
     (void) prepended;
     lv->ring.head = lv->ring.tail;
+    KILL_POINT(writer, salvage);
     return true;
 }
 
@@ -222,6 +227,7 @@ int session_salvage(struct ring_link *l)
     l->memory = NULL;
     l->state = SESSION_NONE;
     l->owner = backlog_any(l) ? l->reader : UINT32_MAX;
+    KILL_POINT(writer, salvaged);
     return MR_OK;
 }
 
@@ -244,7 +250,7 @@ static void socket_end(struct ring_link *l)
 }
 
 /* Up to where what is in the ring may have been delivered: the reader's `handed`, if it can be true. */
-static void level_end(struct ring_level *lv, bool perhaps)
+static void level_end(struct link_level *lv, bool perhaps)
 {
     (void) ring_refresh(&lv->ring);
     uint64_t handed = atomic_load_explicit(&lv->ring.control->handed, memory_order_relaxed);
@@ -257,6 +263,7 @@ static void level_end(struct ring_level *lv, bool perhaps)
 void session_end(struct ring_link *l, bool perhaps)
 {
     assert(session_alive(l));
+    KILL_POINT(writer, end);
     if (l->answered && l->refused == MR_OK)
         l->ring_limit = 0; /* the next reader may have more room */
     socket_end(l);
@@ -381,6 +388,7 @@ static void answer_take(struct ring_link *l, const struct ring_answer *answer, i
     if (l->state != SESSION_PARTING)
         l->state = SESSION_OPEN;
     session_pace(l);
+    KILL_POINT(writer, answered);
     if (committed)
         ring_doorbell(l); /* S2 */
 }
@@ -394,8 +402,10 @@ static void packet_take(struct ring_link *l, const union ring_any_packet *packet
     case PACKET_REACHED: /* the heads are loaded by whoever looks */
         return;
     case PACKET_RENAMED:
+        KILL_POINT(writer, parting);
         l->state = SESSION_PARTING;
         l->max_message = 0;
+        l->needy = l->hungry = 0;
         session_pace(l);
         return;
     default:

@@ -1,13 +1,14 @@
 /* ring_wait_linux.c: waiting for the reader: for room, for acknowledgement, for whatever it says.
  *
- * Path    look at the socket > feed the backlog > is it there? > `wanted` in each ring > barrier > look again > (spin) > sleep
- *         on the socket > REACHED, ANSWER, the end > from the start
+ * Path    look at the socket > feed the backlog > is it there? > `wanted` in each ring > barrier > look again > (spin)
+ *         > sleep on the socket > REACHED, ANSWER, the end > from the start
  *
  * Owners, invariants: ring_link_linux.h.
  * N1      (ring.h) Each wait stores `wanted`, passes its barrier, and loads head again before it sleeps.
- * T1      Spinning starts with spin_us, is halved when it was in vain and restored when it paid; once it is given up it is
- *         tried again at every 32nd sleep.
- * T2      A wait goes on by itself as long as only the backlog moves; it ends for room only where link_send was refused.
+ * T1      Spinning starts with spin_us, is halved when it was in vain and restored when it paid; once it is given up
+ *         it is tried again at every 32nd sleep.
+ * T2      A wait goes on by itself as long as only the backlog moves; it ends for room only where link_send was
+ *         refused.
  */
 #include "slots/ring_link_linux.h"
 
@@ -30,7 +31,7 @@ void ring_link_mark(const struct ring_link *l, struct link_mark *mark)
 {
     mark->session = l->session;
     for (uint32_t level = 0; level < l->levels; level++) {
-        const struct ring_level *lv = &l->level[level];
+        const struct link_level *lv = &l->level[level];
         mark->position[level] = backlog_empty(&lv->backlog) ? lv->ring.tail : lv->copied;
     }
 }
@@ -38,14 +39,14 @@ void ring_link_mark(const struct ring_link *l, struct link_mark *mark)
 /* What head has to reach in this level. False: that cannot be in this session. */
 static bool mark_position(const struct ring_link *l, const struct link_mark *mark, uint32_t level, uint64_t *position)
 {
-    const struct ring_level *lv = &l->level[level];
+    const struct link_level *lv = &l->level[level];
     *position = mark->session == l->session ? mark->position[level] : lv->copied;
     return session_alive(l) && mark->session <= l->session;
 }
 
 static bool level_passed(const struct ring_link *l, const struct link_mark *mark, uint32_t level)
 {
-    const struct ring_level *lv = &l->level[level];
+    const struct link_level *lv = &l->level[level];
     uint64_t position;
     if (backlog_empty(&lv->backlog) && (l->memory == NULL || lv->ring.head == lv->ring.tail))
         return true; /* nothing is unacknowledged */
@@ -90,7 +91,7 @@ bool ring_link_passed(struct ring_link *l, const struct link_mark *mark)
 /* Of the positions that a level is waited for at, the one that comes first. False: none is outstanding. */
 static bool level_wanted(const struct ring_link *l, const struct link_mark *mark, uint32_t level, uint64_t *position)
 {
-    const struct ring_level *lv = &l->level[level];
+    const struct link_level *lv = &l->level[level];
     uint64_t passed;
     bool some = ((l->needy | l->hungry) >> level & 1u) != 0 && !ring_reached(&lv->ring, lv->needs);
     if (some)
@@ -129,15 +130,17 @@ static bool needs_reached(const struct ring_link *l, uint32_t mask)
 /* What a wait looks for, and what it found at its start. */
 struct wait {
     const struct link_mark *mark; /* NULL: none */
+    bool room;                    /* link_wait, link_watch: a reader that has left the name makes none */
     bool answered;
 };
 
-/* Is it over? Asked after the heads were loaded. */
+/* Is it over? Asked after the heads were loaded. A reader that has left the name still acknowledges. */
 static bool wait_over(const struct ring_link *l, const struct wait *wait, bool moved)
 {
-    if (!ring_link_connected(l))
+    if (wait->room ? !ring_link_connected(l) : !session_alive(l))
         return true;
-    if (l->room_refused && (moved || needs_reached(l, l->needy) || l->answered != wait->answered))
+    if (l->room_refused && ring_link_connected(l) &&
+        (moved || needs_reached(l, l->needy) || l->answered != wait->answered))
         return true;
     return wait->mark != NULL && mark_passed(l, wait->mark);
 }
@@ -188,7 +191,7 @@ static int sleep_until(struct ring_link *l, uint64_t until, bool *woken)
 /* link_wait and link_await. */
 static int wait_for(struct ring_link *l, const struct link_mark *mark, uint64_t deadline)
 {
-    struct wait wait = {.mark = mark, .answered = l->answered};
+    struct wait wait = {.mark = mark, .room = mark == NULL, .answered = l->answered};
     for (;;) {
         bool moved, woken;
         catch_up(l, &moved);
@@ -254,14 +257,14 @@ static enum started watch_socket(struct ring_link *l, port *p, operation *o)
     return port_watch(l->watched, o, WAIT_IN);
 }
 
-static enum started watch_for(struct ring_link *l, const struct link_mark *mark, port *p, operation *o)
+static enum started watch_for(struct ring_link *l, const struct link_mark *mark, bool room, port *p, operation *o)
 {
-    struct wait wait = {.mark = mark, .answered = l->answered};
+    struct wait wait = {.mark = mark, .room = room, .answered = l->answered};
     bool moved;
     catch_up(l, &moved);
     if (!wait_over(l, &wait, moved))
         wants_tell(l, mark);
-    if (!ring_link_connected(l))
+    if (room ? !ring_link_connected(l) : !session_alive(l))
         return watch_done(o, MR_E_GONE);
     if (wait_over(l, &wait, moved) || needs_reached(l, l->hungry))
         return watch_done(o, MR_OK);
@@ -274,16 +277,16 @@ enum started ring_link_watch(struct ring_link *l, port *p, operation *o)
 {
     if (!ring_link_connected(l))
         return watch_done(o, MR_E_GONE);
-    return watch_for(l, NULL, p, o);
+    return watch_for(l, NULL, true, p, o);
 }
 
 enum started ring_link_watch_mark(struct ring_link *l, const struct link_mark *mark, port *p, operation *o)
 {
-    if (!ring_link_connected(l))
+    if (!session_alive(l))
         return watch_done(o, mark != NULL && mark_passed(l, mark) ? MR_OK : MR_E_GONE);
     if (mark == NULL) { /* nobody waits for room */
         l->room_refused = false;
         l->needy = 0;
     }
-    return watch_for(l, mark, p, o);
+    return watch_for(l, mark, false, p, o);
 }

@@ -1,5 +1,5 @@
-/* test_lanes.c: what a reader is told of a message, whichever way it was sent; docs/lanes.md in tests. On Linux a
- * library writer and a plain program use the same lane, and the reader cannot tell them apart. */
+/* test_lanes.c: what a reader is told of a message, whichever way it was sent; docs/lanes.md in tests. On Linux
+ * library writers go by the ring, or by the plain lane, where the reader cannot tell them from a plain program. */
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -7,7 +7,7 @@
 #include "slot_support_linux.h"
 #include "writer_common.h"
 
-enum way { WRITTEN, POSTED, PLAIN, WAYS };
+enum way { WRITTEN, POSTED, WRITTEN_PLAIN, POSTED_PLAIN, PLAIN, WAYS };
 
 struct told_message {
     mr_sender sender;
@@ -53,10 +53,13 @@ struct mouth {
 static struct mouth mouth_open(enum way way)
 {
     struct mouth mouth = {.way = way, .socket = -1};
+    mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    if (way == WRITTEN_PLAIN || way == POSTED_PLAIN)
+        options.lane = MR_LANE_PLAIN;
     if (way == PLAIN)
         mouth.socket = plain_connect("lanes");
     else
-        CHECK_STATUS(mr_writer_open(&mouth.writer, "lanes", NULL), MR_OK);
+        CHECK_STATUS(mr_writer_open(&mouth.writer, "lanes", &options), MR_OK);
     return mouth;
 }
 
@@ -64,9 +67,11 @@ static void mouth_say(const struct mouth *mouth, const char *text, uint32_t prio
 {
     switch (mouth->way) {
     case WRITTEN:
+    case WRITTEN_PLAIN:
         CHECK_STATUS(mr_writer_write(mouth->writer, text, strlen(text), priority), MR_OK);
         break;
     case POSTED:
+    case POSTED_PLAIN:
         CHECK_STATUS(mr_writer_post(mouth->writer, text, strlen(text), priority, NULL, NULL), MR_OK);
         CHECK_STATUS(mr_writer_flush(mouth->writer, LONG_MS), MR_OK);
         break;
@@ -121,7 +126,7 @@ TEST(lanes, every_way_of_sending_tells_the_reader_the_same)
             CHECK_EQ(told->length, strlen(texts[n]));
             CHECK_STR(told->text, texts[n]);
             CHECK(told->ended);
-            CHECK_EQ(told->lane, MR_LANE_PLAIN);
+            CHECK_EQ(told->lane, way == WRITTEN || way == POSTED ? MR_LANE_RING : MR_LANE_PLAIN);
             CHECK_EQ(told->sender.pid, (uint32_t) getpid());
             CHECK_EQ(told->sender.uid, geteuid());
             CHECK_EQ(told->sender.gid, getegid());
@@ -135,8 +140,9 @@ TEST(lanes, every_way_of_sending_tells_the_reader_the_same)
         }
         mouth_close(&mouth);
     }
-    CHECK(writers[WRITTEN] != writers[POSTED] && writers[POSTED] != writers[PLAIN] &&
-          writers[PLAIN] != writers[WRITTEN]);
+    for (enum way way = WRITTEN; way < WAYS; way++)
+        for (enum way other = WRITTEN; other < way; other++)
+            CHECK(writers[way] != writers[other]);
     ear_close();
 }
 
@@ -144,7 +150,7 @@ TEST(lanes, every_way_of_sending_tells_the_reader_the_same)
 TEST(lanes, the_plain_lane_does_not_tell_the_priority)
 {
     ear_open();
-    struct mouth mouth = mouth_open(WRITTEN);
+    struct mouth mouth = mouth_open(WRITTEN_PLAIN);
     mouth_say(&mouth, "fire", MR_URGENT);
     mouth_say(&mouth, "tea", MR_NORMAL);
     counter_await(&ear.heard, 2);
@@ -156,10 +162,28 @@ TEST(lanes, the_plain_lane_does_not_tell_the_priority)
     ear_close();
 }
 
-TEST(lanes, a_reconnected_writer_is_another_to_the_reader_and_counts_from_one)
+TEST(lanes, the_ring_tells_the_priority_and_counts_each_for_itself)
 {
     ear_open();
     struct mouth mouth = mouth_open(WRITTEN);
+    mouth_say(&mouth, "fire", MR_URGENT);
+    counter_await(&ear.heard, 1);
+    mouth_say(&mouth, "tea", MR_NORMAL);
+    counter_await(&ear.heard, 2);
+    CHECK_STR(ear.messages[0].text, "fire");
+    CHECK_EQ(ear.messages[0].priority, MR_URGENT);
+    CHECK_EQ(ear.messages[1].priority, MR_NORMAL);
+    CHECK_EQ(ear.messages[0].sequence, 1);
+    CHECK_EQ(ear.messages[1].sequence, 1);
+    mouth_close(&mouth);
+    ear_close();
+}
+
+/* Says "before" twice, and "after" to the next slot of the name. */
+static void reconnect(enum way way)
+{
+    ear_open();
+    struct mouth mouth = mouth_open(way);
     mouth_say(&mouth, "before", MR_NORMAL);
     mouth_say(&mouth, "before", MR_NORMAL);
     counter_await(&ear.heard, 2);
@@ -168,10 +192,22 @@ TEST(lanes, a_reconnected_writer_is_another_to_the_reader_and_counts_from_one)
     mouth_say(&mouth, "after", MR_NORMAL);
     counter_await(&ear.heard, 3);
     CHECK_STR(ear.messages[2].text, "after");
-    CHECK_EQ(ear.messages[2].sequence, 1);
-    CHECK(ear.messages[2].sender.writer != ear.messages[0].sender.writer);
     mouth_close(&mouth);
     ear_close();
+}
+
+TEST(lanes, a_writer_that_reconnects_is_another_on_the_plain_lane_and_counts_from_one)
+{
+    reconnect(WRITTEN_PLAIN);
+    CHECK_EQ(ear.messages[2].sequence, 1);
+    CHECK(ear.messages[2].sender.writer != ear.messages[0].sender.writer);
+}
+
+TEST(lanes, a_writer_that_reconnects_is_the_same_on_the_ring_and_counts_on)
+{
+    reconnect(WRITTEN);
+    CHECK_EQ(ear.messages[2].sequence, 3);
+    CHECK_EQ(ear.messages[2].sender.writer, ear.messages[0].sender.writer);
 }
 
 TEST(lanes, an_end_that_sends_too_much_is_refused_by_the_library_and_dropped_and_counted_from_a_plain_program)

@@ -62,6 +62,7 @@ static slot_link *link_make(const char *text)
     struct slot_name name;
     CHECK_STATUS(name_parse(&name, text), MR_OK);
     mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    options.lane = MR_LANE_PLAIN;
     slot_link *l;
     CHECK_STATUS(link_open(&l, &(struct link_config){.name = &name, .options = &options}), MR_OK);
     return l;

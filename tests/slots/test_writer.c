@@ -52,9 +52,9 @@ TEST(writer, no_such_slot_posted_messages_are_kept_and_tried_again)
     CHECK_EQ(told_count(&told), 0);
     CHECK_EQ(counts_of(writer).waiting, 100);
     mr_reader *reader = slots_reader("later", NULL);
-    CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_OK);
     for (uint64_t n = 0; n < 100; n++)
         reader_expect(reader, n);
+    CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_OK);
     CHECK_EQ(told_with(&told, MR_OK), 100);
     CHECK(counts_of(writer).backoffs >= 1);
     writer_end(writer);

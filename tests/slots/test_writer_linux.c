@@ -56,35 +56,67 @@ TEST(writer, reader_busy_a_write_waits_and_times_out_after_its_time_and_not_befo
     slots_close(reader);
 }
 
-TEST(writer, reader_busy_100000_posted_and_one_urgent_which_is_the_next_to_leave)
+static void on_posted_add(mr_writer *writer, int status, void *context)
 {
+    (void) writer;
+    CHECK_STATUS(status, MR_OK);
+    counter_add(context, 1);
+}
+
+/* The urgent one leaves before all that is posted; on the ring it has one of its own, and overtakes what is out as well. */
+static void busy_and_urgent(mr_lane lane)
+{
+    bool own = lane == MR_LANE_RING;
     slots_begin();
     mr_reader *reader = slots_reader("busy", NULL);
     mr_writer_options options = MR_WRITER_OPTIONS_INIT;
     options.queue_messages = 100001;
+    options.lane = lane;
     mr_writer *writer;
     CHECK_STATUS(mr_writer_open(&writer, "busy", &options), MR_OK);
     uint64_t count = slot_fill(reader, writer);
     for (uint64_t n = 0; n < 100000; n++)
         CHECK_STATUS(post_number(writer, count + n, MR_NORMAL, NULL, NULL), MR_OK);
-    CHECK_STATUS(post_number(writer, UINT64_MAX, MR_URGENT, NULL, NULL), MR_OK);
-    CHECK_EQ(counts_of(writer).waiting, 100001);
+    static struct counter out;
+    counter_init(&out);
+    CHECK_STATUS(post_number(writer, UINT64_MAX, MR_URGENT, on_posted_add, &out), MR_OK);
+    if (!own)
+        CHECK_EQ(counts_of(writer).waiting, 100001);
+    if (own)
+        counter_await(&out, 1);
     CHECK_STATUS(mr_reader_resume(reader), MR_OK);
+    if (own)
+        reader_expect(reader, UINT64_MAX);
     for (uint64_t n = 0; n < count; n++)
         reader_expect(reader, n);
-    reader_expect(reader, UINT64_MAX);
+    if (!own)
+        reader_expect(reader, UINT64_MAX);
     for (uint64_t n = 0; n < 100000; n++)
         reader_expect(reader, count + n);
     writer_end(writer);
     slots_close(reader);
 }
 
-TEST(writer, lengths_up_to_the_lanes_bound_arrive_whole)
+TEST(writer, reader_busy_100000_posted_and_one_urgent_which_is_the_next_to_leave)
 {
-    enum { BOUND = 256 * 1024 };
+    busy_and_urgent(MR_LANE_PLAIN);
+}
+
+TEST(writer, reader_busy_100000_posted_and_one_urgent_which_is_the_next_to_arrive)
+{
+    busy_and_urgent(MR_LANE_RING);
+}
+
+enum { BOUND = 256 * 1024 }; /* of the plain lane; the ring's is the slot's */
+
+static void lengths(mr_lane lane)
+{
     slots_begin();
     mr_reader *reader = slots_reader("sizes", NULL);
-    mr_writer *writer = writer_start("sizes");
+    mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    options.lane = lane;
+    mr_writer *writer;
+    CHECK_STATUS(mr_writer_open(&writer, "sizes", &options), MR_OK);
     static char data[BOUND + 1];
     static char back[BOUND + 2];
     for (size_t n = 0; n < sizeof data; n++)
@@ -102,10 +134,21 @@ TEST(writer, lengths_up_to_the_lanes_bound_arrive_whole)
         CHECK_MEM(back, data, length);
         CHECK_EQ(back[length] | back[length + 1], 0);
     }
-    CHECK_STATUS(mr_writer_write(writer, data, BOUND + 1, MR_NORMAL), MR_E_TOO_BIG);
+    if (lane == MR_LANE_PLAIN)
+        CHECK_STATUS(mr_writer_write(writer, data, BOUND + 1, MR_NORMAL), MR_E_TOO_BIG);
     CHECK_STATUS(mr_writer_write(writer, "still here", 10, MR_NORMAL), MR_OK);
     slots_expect(reader, "still here");
     CHECK_EQ(counts_of(writer).connects, 1);
     writer_end(writer);
     slots_close(reader);
+}
+
+TEST(writer, lengths_up_to_the_lanes_bound_arrive_whole)
+{
+    lengths(MR_LANE_PLAIN);
+}
+
+TEST(writer, lengths_inside_the_ring_and_beside_it_arrive_whole)
+{
+    lengths(MR_LANE_RING);
 }
