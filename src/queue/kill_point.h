@@ -13,7 +13,7 @@
 #define KILL_POINTS(X)                                                                \
     X(writer, connected)       /* to the slot's second socket */                      \
     X(writer, hello)           /* memory made, nothing said */                        \
-    X(writer, hello_sent)      /* … said */                                           \
+    X(writer, hello_sent)      /* … said */                                         \
     X(writer, answered)        /* accepted, the doorbell taken */                     \
     X(writer, claim)           /* room claimed */                                     \
     X(writer, wrap)            /* the ring's end filled */                            \
@@ -23,10 +23,10 @@
     X(writer, doorbell)        /* before the doorbell */                              \
     X(writer, rung)            /* after it */                                         \
     X(writer, gap)             /* dropped messages to be told */                      \
-    X(writer, gap_told)        /* … told, before they are counted */                  \
+    X(writer, gap_told)        /* … told, before they are counted */                \
     X(writer, large_made)      /* a large message's memory is made */                 \
-    X(writer, large_sent)      /* … sent, its record is not committed */              \
-    X(writer, large_committed) /* … committed */                                      \
+    X(writer, large_sent)      /* … sent, its record is not committed */            \
+    X(writer, large_committed) /* … committed */                                    \
     X(writer, want)            /* `wanted` is stored, before the barrier */           \
     X(writer, acknowledged)    /* a head that has moved was seen */                   \
     X(writer, large_collect)   /* before a large message's memory is let go */        \
@@ -47,7 +47,7 @@
     X(reader, copy)            /* half of the payload copied */                       \
     X(reader, copied)          /* all of it */                                        \
     X(reader, large_received)  /* a large message's descriptor is here */             \
-    X(reader, large_read)      /* … and its bytes */                                  \
+    X(reader, large_read)      /* … and its bytes */                                \
     X(reader, added)           /* in the window, before `handed` */                   \
     X(reader, handed)          /* after it, before the callback */                    \
     X(reader, callback)        /* inside of it */                                     \
@@ -79,12 +79,18 @@ void kill_point_pass(enum kill_point_number point);
 void kill_point_half(enum kill_point_number point, void *to, const void *from, size_t length);
 
 #define KILL_POINT(side, point) kill_point_pass(KILL_##side##_##point)
+#define KILL_POINT_IF(condition, side, point) \
+    do {                                      \
+        if (condition)                        \
+            KILL_POINT(side, point);          \
+    } while (0)
 /* Before a copy: half of it is made, and the point passed. */
 #define KILL_POINT_HALF(side, point, to, from, length) kill_point_half(KILL_##side##_##point, to, from, length)
 
 #else
 
 #define KILL_POINT(side, point)                        ((void) 0)
+#define KILL_POINT_IF(condition, side, point)          ((void) 0)
 #define KILL_POINT_HALF(side, point, to, from, length) ((void) 0)
 
 #endif

@@ -56,6 +56,7 @@ bool ring_refresh(struct ring_writer *w)
         w->broken = true;
         return false;
     }
+    KILL_POINT_IF(head != w->head, writer, acknowledged);
     w->head = head;
     return true;
 }
@@ -119,6 +120,7 @@ enum ring_look ring_peek_other(struct ring_reader *r, uint64_t header, struct ri
     if (header >> 32 != RING_WRAP || record->length != 0 || offset == 0 || rest >= r->tail - r->position)
         return RING_VIOLATION; /* nobody wraps without a record behind it */
     r->position += rest;
+    KILL_POINT(reader, wrap);
     return ring_peek(r, record); /* once: offset is 0 now */
 }
 

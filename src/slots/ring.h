@@ -42,6 +42,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "queue/kill_point.h"
+
 #define RING_LEVELS_MAX     8u
 #define RING_CONTROL_BYTES  ((size_t) 4096)
 #define RING_CONTROL_STRIDE ((size_t) 512)
@@ -130,8 +132,10 @@ static inline void *ring_claim(struct ring_writer *w, size_t length)
     if (skip > 0) {
         _Atomic uint64_t *header = (_Atomic uint64_t *) (void *) (w->data + (w->tail & (w->capacity - 1)));
         atomic_store_explicit(header, (uint64_t) RING_WRAP << 32, memory_order_relaxed);
+        KILL_POINT(writer, wrap);
     }
     w->claimed = w->tail + skip;
+    KILL_POINT(writer, claim);
     return w->data + (w->claimed & (w->capacity - 1)) + RING_HEADER;
 }
 
@@ -141,12 +145,15 @@ static inline bool ring_commit(struct ring_writer *w, enum ring_kind kind, size_
     _Atomic uint64_t *header = (_Atomic uint64_t *) (void *) (w->data + (w->claimed & (w->capacity - 1)));
     atomic_store_explicit(header, (uint64_t) length | (uint64_t) kind << 32, memory_order_relaxed);
     w->tail = w->claimed + ring_record_bytes(length);
+    KILL_POINT(writer, commit);
     uint64_t epoch;
     if (w->fence) {
         atomic_store_explicit(&w->control->tail, w->tail, memory_order_seq_cst); /* W1 S2 */
+        KILL_POINT(writer, committed);
         epoch = atomic_load_explicit(&w->control->asleep, memory_order_seq_cst);
     } else {
         atomic_store_explicit(&w->control->tail, w->tail, memory_order_release); /* W1 */
+        KILL_POINT(writer, committed);
         atomic_signal_fence(memory_order_seq_cst);                               /* B: the compiler's */
         epoch = atomic_load_explicit(&w->control->asleep, memory_order_relaxed); /* S2 */
     }
@@ -252,8 +259,10 @@ static inline void ring_advance(struct ring_reader *r, uint64_t end)
 /* Everything before `head` is acknowledged: its room is the writer's. Never behind what was released before. */
 static inline void ring_release(struct ring_reader *r, uint64_t head)
 {
+    KILL_POINT(reader, release);
     atomic_store_explicit(&r->head, head, memory_order_relaxed);
     atomic_store_explicit(&r->control->head, head, memory_order_release); /* H1 */
+    KILL_POINT(reader, released);
 }
 
 /* N2: after releases, before the reader turns to something else, and whenever the ring is found empty (the last delivery

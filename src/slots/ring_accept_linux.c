@@ -96,6 +96,7 @@ static bool session_watch(slot *s, struct ring_session *x)
 
 void slot_drop(slot *s, struct ring_session *x)
 {
+    KILL_POINT(reader, drop);
     (void) epoll_ctl(s->inner, EPOLL_CTL_DEL, x->socket, NULL); /* slot_take_linux.c, I5 */
     (void) epoll_ctl(s->inner, EPOLL_CTL_DEL, x->doorbell, NULL);
     turn_remove(&s->ready, &x->turn);
@@ -123,6 +124,7 @@ void slot_drop(slot *s, struct ring_session *x)
     count_add(&s->counts.rings, (uint64_t) -1);
     count_add(&s->counts.ring_bytes, (uint64_t) -ring_memory_bytes(&geometry));
     slot_mask_again(s);
+    KILL_POINT(reader, dropped);
 }
 
 void slot_drop_violator(slot *s, struct ring_session *x)
@@ -151,6 +153,7 @@ static int session_make(slot *s, struct ring_guest_facts *facts, int memory_fd, 
     int status = ring_memory_take(geometry, memory_fd, &facts->memory);
     if (status != MR_OK)
         return status;
+    KILL_POINT(reader, mapped);
     facts->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (facts->doorbell < 0) {
         ring_memory_free(geometry, facts->memory);
@@ -198,8 +201,10 @@ static void hello_take(slot *s, int socket, const struct access_peer *peer, cons
         return;
     }
     session_enter(s, x);
+    KILL_POINT(reader, entered);
     (void) answer_send(s, socket, MR_OK, 0, x->doorbell); /* I4 */
-    slot_activate(s, x);                                  /* what it has committed until now came without a doorbell */
+    KILL_POINT(reader, answered);
+    slot_activate(s, x); /* what it has committed until now came without a doorbell */
 }
 
 /* What the guest has sent. False: nothing yet. */
@@ -211,6 +216,7 @@ static bool guest_hear(slot *s, int socket, const struct access_peer *peer)
     if (status == MR_E_FULL)
         return false;
     if (status == MR_OK && packet.packet.type == PACKET_HELLO) {
+        KILL_POINT(reader, hello);
         hello_take(s, socket, peer, &packet.hello, memory_fd);
         return true;
     }

@@ -53,9 +53,11 @@ static void session_tell(struct ring_session *x)
     struct ring_packet packet;
     struct status_memo before;
     status_save(&before);
+    KILL_POINT(reader, tell);
     ring_packet_init(&packet, PACKET_REACHED, 0);
     /* No room: then others that it has not heard wait there, and tell the same. Gone: then nobody waits. */
     (void) ring_packet_send(x->socket, &packet, sizeof packet, -1);
+    KILL_POINT(reader, told);
     status_restore(&before);
     atomic_fetch_add_explicit(&x->waits, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&x->slot->counts.waits, 1, memory_order_relaxed);
@@ -194,6 +196,7 @@ static enum ring_end large_find(struct ring_session *x, const struct ring_level 
         int descriptor = -1;
         if (ring_packet_receive(x->socket, &packet, &descriptor) != MR_OK)
             return RING_BROKEN; /* it is sent before its record is committed */
+        KILL_POINT(reader, large_received);
         bool large = packet.packet.type == PACKET_LARGE && packet.large.level < x->geometry.levels;
         if (large && packet.large.sequence >= x->levels[packet.large.level].sequence &&
             x->held_count < RING_LARGE_MOST) {
@@ -248,6 +251,7 @@ static void level_skip(struct taking *t, struct ring_level *l, uint64_t end)
 {
     ring_advance(&l->ring, end);
     watch_move(t->slot, l);
+    KILL_POINT(reader, skip);
     if (l->window != NULL)
         ring_window_add_done(l->window, end);
     else
@@ -283,10 +287,13 @@ static inline enum ring_end level_deliver(struct taking *t, struct ring_session 
         ring_window_add(l->window, end, &message->token);
         count_add(&s->counts.held, 1);
     }
+    KILL_POINT(reader, added);
     ring_hand(&l->ring, end);
+    KILL_POINT(reader, handed);
     ring_advance(&l->ring, end);
     watch_move(s, l);
     enum slot_delivered delivered = s->deliver(s->context, buffer);
+    KILL_POINT(reader, delivered);
     if (delivered == DELIVERED_REFUSED) {
         ring_advance(&l->ring, start);
         ring_hand(&l->ring, start);
@@ -327,7 +334,9 @@ static inline enum ring_end level_take_data(struct taking *t, struct ring_sessio
         if (got != RING_SHARE)
             return got == RING_EMPTY ? level_skip_too_big(t, l, record->end) : got;
     }
+    KILL_POINT_HALF(reader, copy, buffer_data(t->buffer), record->payload, record->length);
     memcpy(buffer_data(t->buffer), record->payload, record->length);
+    KILL_POINT(reader, copied);
     return level_deliver(t, x, l, record->length, record->end, tally);
 }
 
@@ -351,6 +360,7 @@ static enum ring_end level_take_large(struct taking *t, struct ring_session *x, 
     }
     if (ring_large_read(held.descriptor, buffer_data(t->buffer), (size_t) held.length) != MR_OK)
         return RING_BROKEN;
+    KILL_POINT(reader, large_read);
     end = level_deliver(t, x, l, (size_t) held.length, record->end, tally);
     if (end == RING_SHARE)
         held_remove(x, index, true); /* it is what it has to be, or it could not have been read */
@@ -388,6 +398,7 @@ static inline enum ring_end level_next(struct taking *t, struct ring_session *x,
     enum ring_look look = ring_peek(&l->ring, record);
     if (look != RING_RECORD)
         return look == RING_NOTHING ? RING_EMPTY : RING_BROKEN;
+    KILL_POINT(reader, peek);
     l->armed = false; /* I3 */
     if (l->window == NULL || ring_window_has_room(l->window))
         return RING_SHARE;
@@ -549,6 +560,7 @@ bool ring_session_limit(struct ring_session *x)
         watch_remove(x->slot, l);
     }
     x->limited = true;
+    KILL_POINT(reader, limit);
     return true;
 }
 

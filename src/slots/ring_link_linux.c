@@ -165,6 +165,7 @@ static int connect_anew(struct ring_link *l, const struct slot_name *name, uint6
         close(fd);
         return status;
     }
+    KILL_POINT(writer, connected);
     l->reader = limits.owner_uid;
     l->max_message = limits.max_message < SIZE_MAX / 2 ? (size_t) limits.max_message : SIZE_MAX / 2;
     status = session_begin(l, fd);
@@ -308,6 +309,7 @@ int ring_link_keep(struct ring_link *l, const void *data, size_t length, uint32_
     if (lv->gap > 0)
         backlog_append(&lv->backlog, &(struct backlog_record){.kind = RING_GAP, .number = lv->gap});
     backlog_append(&lv->backlog, &record);
+    KILL_POINT(writer, keep);
     lv->next += lv->gap + 1;
     lv->gap = 0;
     uint64_t handed;

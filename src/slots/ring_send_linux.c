@@ -30,8 +30,10 @@ void ring_doorbell(struct ring_link *l)
     if (l->doorbell == NO_DESCRIPTOR)
         return; /* ring_session_linux.c, S2 */
     l->counts.doorbells++;
+    KILL_POINT(writer, doorbell);
     if (write(l->doorbell, &one, sizeof one) < 0)
         assert(errno == EAGAIN || errno == EINTR); /* full: it is readable */
+    KILL_POINT(writer, rung);
 }
 
 void ring_pause(struct ring_link *l)
@@ -99,6 +101,7 @@ static int send_inline(struct ring_link *l, uint32_t level, enum ring_kind kind,
     void *payload = level_claim(l, lv, length);
     if (payload == NULL)
         return level_full(l, level);
+    KILL_POINT_HALF(writer, copy, payload, data, length);
     if (length > 0)
         memcpy(payload, data, length);
     level_commit(l, lv, kind, length);
@@ -114,6 +117,7 @@ void large_collect(struct ring_link *l)
         if (kept->descriptor == NO_DESCRIPTOR || kept->in_backlog ||
             !ring_reached(&l->level[kept->level].ring, kept->end))
             continue;
+        KILL_POINT(writer, large_collect);
         close(kept->descriptor);
         kept->descriptor = NO_DESCRIPTOR;
     }
@@ -164,11 +168,13 @@ static int large_send(struct ring_link *l, struct ring_large_kept *kept, uint64_
             session_end(l, status != MR_E_GONE);
         return MR_E_GONE;
     }
+    KILL_POINT(writer, large_sent);
     l->pause_ns = 0;
     memcpy(payload, &kept->length, sizeof kept->length);
     kept->in_backlog = false;
     kept->end = lv->ring.claimed + ring_record_bytes(sizeof kept->length);
     level_commit(l, lv, RING_LARGE, sizeof kept->length);
+    KILL_POINT(writer, large_committed);
     return MR_OK;
 }
 
@@ -190,6 +196,7 @@ static int large_make_and_send(struct ring_link *l, uint32_t level, const void *
     int status = ring_large_make(data, length, &descriptor);
     if (status != MR_OK)
         return status;
+    KILL_POINT(writer, large_made);
     *kept = (struct ring_large_kept){.descriptor = descriptor,
                                      .level = level,
                                      .length = length,
@@ -237,6 +244,7 @@ static int level_feed(struct ring_link *l, uint32_t level, bool *moved)
             l->hungry |= l->full;
         if (status != MR_OK)
             return status == MR_E_FULL ? MR_OK : status;
+        KILL_POINT(writer, feed);
         l->counts.redelivered += record.kind != RING_GAP && (record.flags & BACKLOG_OFFERED) != 0;
         backlog_drop(&lv->backlog);
         *moved = true;
@@ -254,8 +262,10 @@ int ring_feed(struct ring_link *l, bool *moved)
             status = level_feed(l, level, &some);
     if (moved != NULL)
         *moved = some;
-    if (some)
+    if (some) {
+        KILL_POINT(writer, fed);
         session_pace(l);
+    }
     look_if_due(l);
     return session_alive(l) ? status : MR_E_GONE;
 }
@@ -266,9 +276,13 @@ int ring_feed(struct ring_link *l, bool *moved)
 static int gap_send(struct ring_link *l, uint32_t level)
 {
     struct link_level *lv = &l->level[level];
-    int status = lv->gap == 0 ? MR_OK : send_inline(l, level, RING_GAP, &lv->gap, sizeof lv->gap);
-    if (status != MR_OK || lv->gap == 0)
+    if (lv->gap == 0)
+        return MR_OK;
+    KILL_POINT(writer, gap);
+    int status = send_inline(l, level, RING_GAP, &lv->gap, sizeof lv->gap);
+    if (status != MR_OK)
         return status;
+    KILL_POINT(writer, gap_told);
     lv->next += lv->gap;
     lv->gap = 0;
     session_pace(l);
@@ -336,6 +350,7 @@ int ring_link_send(struct ring_link *l, const void *data, size_t length, uint32_
         atomic_load_explicit(&lv->ring.control->asleep, memory_order_relaxed) == lv->ring.rung) { /* F1 */
         void *payload = ring_claim(&lv->ring, length);
         if (payload != NULL) {
+            KILL_POINT_HALF(writer, copy, payload, data, length);
             if (length > 0)
                 memcpy(payload, data, length);
             lv->next++;

@@ -87,7 +87,9 @@ int session_begin(struct ring_link *l, int socket)
     session_pace(l);
     struct ring_hello hello;
     hello_make(l, &hello);
+    KILL_POINT(writer, hello);
     status = ring_packet_send(socket, &hello, sizeof hello, file);
+    KILL_POINT(writer, hello_sent);
     close(file);
     if (status == MR_OK)
         return MR_OK;
@@ -197,6 +199,7 @@ static bool level_salvage(struct ring_link *l, uint32_t level)
     assert(prepended); /* the room was reserved */
     (void) prepended;
     lv->ring.head = lv->ring.tail;
+    KILL_POINT(writer, salvage);
     return true;
 }
 
@@ -224,6 +227,7 @@ int session_salvage(struct ring_link *l)
     l->memory = NULL;
     l->state = SESSION_NONE;
     l->owner = backlog_any(l) ? l->reader : UINT32_MAX;
+    KILL_POINT(writer, salvaged);
     return MR_OK;
 }
 
@@ -259,6 +263,7 @@ static void level_end(struct link_level *lv, bool perhaps)
 void session_end(struct ring_link *l, bool perhaps)
 {
     assert(session_alive(l));
+    KILL_POINT(writer, end);
     if (l->answered && l->refused == MR_OK)
         l->ring_limit = 0; /* the next reader may have more room */
     socket_end(l);
@@ -383,6 +388,7 @@ static void answer_take(struct ring_link *l, const struct ring_answer *answer, i
     if (l->state != SESSION_PARTING)
         l->state = SESSION_OPEN;
     session_pace(l);
+    KILL_POINT(writer, answered);
     if (committed)
         ring_doorbell(l); /* S2 */
 }
@@ -396,6 +402,7 @@ static void packet_take(struct ring_link *l, const union ring_any_packet *packet
     case PACKET_REACHED: /* the heads are loaded by whoever looks */
         return;
     case PACKET_RENAMED:
+        KILL_POINT(writer, parting);
         l->state = SESSION_PARTING;
         l->max_message = 0;
         l->needy = l->hungry = 0;

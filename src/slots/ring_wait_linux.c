@@ -113,6 +113,7 @@ static void wants_tell(struct ring_link *l, const struct link_mark *mark)
         if (level_wanted(l, mark, level, &position))
             ring_want(&l->level[level].ring, position);
     }
+    KILL_POINT(writer, want);
     if (l->barrier)
         ring_barrier();
     (void) session_refresh(l);

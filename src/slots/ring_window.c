@@ -226,6 +226,7 @@ static void window_mark(struct ring_window *w, uint64_t number)
     if (number - first >= next - first || (w->ends[number & (w->room - 1)] & DONE) != 0)
         return; /* I4 */
     w->ends[number & (w->room - 1)] |= DONE;
+    KILL_POINT(reader, marked);
     atomic_store_explicit(&w->done, atomic_load_explicit(&w->done, memory_order_relaxed) + 1, memory_order_relaxed);
     atomic_fetch_add_explicit(w->owner.acknowledged, 1, memory_order_relaxed);
     if (number == first)

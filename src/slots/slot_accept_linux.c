@@ -252,6 +252,7 @@ static enum accepted slot_accept_one(slot *s, const struct slot_listener *listen
     int socket = listener_socket(s, listener);
     int descriptor = accept4(socket, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (descriptor >= 0 && listener->which == RENDEZVOUS_RING) {
+        KILL_POINT(reader, accept);
         ring_admit(s, descriptor, last);
         return ACCEPTED_ONE;
     }

@@ -155,7 +155,9 @@ int slot_rename(slot *s, const struct slot_name *name)
     int status = rendezvous_claim(&next, name, &s->rule, s->max_message);
     if (status != MR_OK)
         return status;
+    KILL_POINT(reader, rename_claimed);
     slot_deafen(s);
+    KILL_POINT(reader, rename_deaf);
     slot_accept_leftovers(s, false);
     ring_dismiss_guests(s, true);
     s->name++;
@@ -163,12 +165,14 @@ int slot_rename(slot *s, const struct slot_name *name)
     status_save(&before);
     slot_end_sessions(s);
     status_restore(&before);
+    KILL_POINT(reader, rename_told);
     for (struct connection *c = s->connections; c != NULL; c = c->next) {
         s->old += c->name + 1 == s->name;
         plain_shut_down(c->descriptor);
     }
     rendezvous_release(s->rendezvous, false);
     s->rendezvous = next;
+    KILL_POINT(reader, rename_done);
     slot_next_name(s);
     if (s->ready.first != NULL) {
         atomic_store_explicit(&s->holds, true, memory_order_relaxed);
@@ -213,6 +217,7 @@ void slot_close(slot *s, bool in_child, uint64_t *lost)
         return;
     }
     slot_deafen(s);
+    KILL_POINT(reader, close_deaf);
     slot_accept_leftovers(s, true);
     ring_dismiss_guests(s, false);
     while (s->connections != NULL) {
@@ -225,11 +230,14 @@ void slot_close(slot *s, bool in_child, uint64_t *lost)
     }
     while (s->sessions != NULL) {
         struct ring_session *x = s->sessions;
+        KILL_POINT(reader, close_session);
         if (ring_session_has_hung_up(x) && ring_session_limit(x))
             *lost += ring_session_count_left(x); /* nobody else has them */
         slot_drop(s, x);
     }
+    KILL_POINT(reader, close_release);
     rendezvous_release(s->rendezvous, false);
+    KILL_POINT(reader, closed);
     slot_free(s);
 }
 

@@ -256,8 +256,10 @@ static bool slot_arm_resting(slot *s)
         ring_session_arm(x);
         barrier = barrier || x->barrier;
     }
+    KILL_POINT(reader, arm);
     if (barrier)
         ring_barrier(); /* ring.h, B: once for all of them */
+    KILL_POINT(reader, look);
     for (struct slot_turn *turn; (turn = turn_pop(&s->resting)) != NULL;) {
         struct ring_session *x = ring_session_of_turn(turn);
         x->quiet = 0;
