@@ -1,5 +1,5 @@
-/* slot_support.h: what the tests of slots share on every platform: a slot directory of their own, plain clients made of
- * nothing but the system's calls (Linux: a socket; Windows: a file handle), and waiting for events. Every function ends the test where it fails, unless it says otherwise. */
+/* slot_support.h: what the tests of slots share on every platform: a slot directory of their own, the lanes, clients that
+ * send by them, and waiting for events. Every function ends the test where it fails, unless it says otherwise. */
 #ifndef TEST_SLOTS_SLOT_SUPPORT_H
 #define TEST_SLOTS_SLOT_SUPPORT_H
 
@@ -31,10 +31,48 @@ mr_reader_statistics slots_statistics(mr_reader *reader);
 /* Does the system carry messages to slots of other machines? */
 extern const bool slots_reach_other_machines;
 
+/* The lane that a library writer takes here. */
+extern const char *const slots_default_lane;
+
 /* Do readers know how many writers are connected? */
 extern const bool slots_tell_connections;
 
-/* A plain client, by a number. */
+/* The lane of this run: what one text is tested over. The environment variable MR_TEST_LANE names it (ctest runs a program
+ * for each lane of the platform); without it, it is the one that library writers take. What the lanes do differently, by
+ * docs/lanes.md, stands in slot_support.c's table, and in the tests only as one of its columns. */
+struct slot_lane {
+    const char *name;
+    mr_lane lane;      /* what a message is told to have come by */
+    bool raw;          /* clients are plain programs; else library writers */
+    bool acknowledges; /* what was handed over and is unread stays the writer's: flush and close wait for the reader,
+                            * and a reader that closes has lost nothing of a writer that lives */
+    bool stays;        /* a writer is the same to the next reader, and its numbers go on */
+    bool levels;       /* one way for each level: an urgent message overtakes what was handed over, not only what is
+                            * posted, and the reader is told the level */
+    bool refuses;      /* a message that is too large does not leave its client; else the reader drops and counts it */
+    size_t largest;    /* bytes of a message; 0: as the slot has it */
+};
+const struct slot_lane *slots_lane(void);
+
+/* How many of so many messages are lost that nobody has read when their reader closes, their writers being alive. */
+uint64_t slots_lost(uint64_t unread);
+
+/* A library writer of this run's lane, and the options for one (the defaults else). */
+mr_writer_options slots_writer_options(void);
+mr_writer *slots_writer(const char *name, const mr_writer_options *options);
+
+/* A client of this run's lane, by a number: a plain one, or a library writer that waits for room as long as it takes and
+ * does not linger. The functions are those of the plain ones below. */
+int client_connect(const char *name);
+void client_close(int client);
+void client_send(int client, const void *data, size_t length);
+void client_text(int client, const char *text);
+/* The slot takes no message of this length. */
+void client_send_too_big(int client, const void *data, size_t length);
+bool client_gone(int client);
+void client_await_end(int client);
+
+/* A plain client, by a number: nothing but the system's calls (Linux: a socket; Windows: a file handle). */
 int plain_connect(const char *name);
 void plain_close(int client);
 void plain_send(int client, const void *data, size_t length);

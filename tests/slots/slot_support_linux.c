@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 const bool slots_reach_other_machines = false;
+const char *const slots_default_lane = "ring";
 const bool slots_tell_connections = true;
 
 static char directory[64];

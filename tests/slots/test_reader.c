@@ -59,10 +59,10 @@ TEST(names, second_creation_of_a_live_name_fails_and_harms_nothing)
     CHECK_STATUS(mr_reader_open(&second, "tWICE", NULL), MR_E_EXISTS);
     CHECK(second == NULL);
     CHECK_EQ(slots_descriptors(), descriptors);
-    int client = plain_connect("twice");
-    plain_text(client, "still there");
+    int client = client_connect("twice");
+    client_text(client, "still there");
     slots_expect(reader, "still there");
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
     slots_close(slots_reader("twice", NULL)); /* and free again */
 }
@@ -71,16 +71,16 @@ TEST(names, reader_asked_for_the_name_it_has_is_a_no_op_and_nothing_is_lost)
 {
     slots_begin();
     mr_reader *reader = slots_reader("Same", NULL);
-    int client = plain_connect("same");
-    plain_text(client, "one");
+    int client = client_connect("same");
+    client_text(client, "one");
     CHECK_STATUS(mr_reader_rename(reader, "\\\\.\\mailslot\\sAME"), MR_OK);
-    plain_text(client, "two"); /* the connection lives */
+    client_text(client, "two"); /* the connection lives */
     slots_expect(reader, "one");
     slots_expect(reader, "two");
     char name[MR_NAME_MAX];
     CHECK_STATUS(mr_reader_get_name(reader, name, sizeof name), MR_OK);
     CHECK_STR(name, "\\\\.\\mailslot\\Same"); /* as its creator spelled it */
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
 }
 
@@ -89,15 +89,15 @@ TEST(names, rename_to_a_taken_or_illegal_name_leaves_everything_as_it_was)
     slots_begin();
     mr_reader *other = slots_reader("taken", NULL);
     mr_reader *reader = slots_reader("mine", NULL);
-    int client = plain_connect("mine");
+    int client = client_connect("mine");
     size_t descriptors = slots_descriptors();
     CHECK_STATUS(mr_reader_rename(reader, "taken"), MR_E_EXISTS);
     CHECK_STATUS(mr_reader_rename(reader, "\\\\host\\mailslot\\x"), MR_E_NAME);
     CHECK_STATUS(mr_reader_rename(reader, NULL), MR_E_ARGUMENT);
     CHECK_EQ(slots_descriptors(), descriptors);
-    plain_text(client, "as it was");
+    client_text(client, "as it was");
     slots_expect(reader, "as it was");
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
     slots_close(other);
 }
@@ -111,20 +111,20 @@ TEST(names, rename_the_seeds_scenario_a_thousand_rounds_no_garbled_stale_or_lost
     mr_reader *reader = slots_reader(names[0], NULL);
     char text[128];
     for (int round = 0; round < 1000; round++) {
-        int client = plain_connect(names[round % 2]);
+        int client = client_connect(names[round % 2]);
         snprintf(text, sizeof text, "round %d first, with some text behind it: %0*d", round, round % 40 + 1, round);
-        plain_text(client, text);
+        client_text(client, text);
         if (round % 3 != 0)
             slots_expect(reader, text);
         snprintf(text, sizeof text, "round %d second", round);
-        plain_text(client, text);
+        client_text(client, text);
         if (round % 3 == 1)
             slots_expect(reader, text);
         CHECK_STATUS(mr_reader_rename(reader, names[(round + 1) % 2]), MR_OK);
-        int next = plain_connect(names[(round + 1) % 2]);
+        int next = client_connect(names[(round + 1) % 2]);
         char third[64];
         snprintf(third, sizeof third, "round %d third", round);
-        plain_text(next, third);
+        client_text(next, third);
         if (round % 3 == 0) {
             char first[128];
             snprintf(first, sizeof first, "round %d first, with some text behind it: %0*d", round, round % 40 + 1,
@@ -134,12 +134,12 @@ TEST(names, rename_the_seeds_scenario_a_thousand_rounds_no_garbled_stale_or_lost
         if (round % 3 != 1)
             slots_expect(reader, text);
         slots_expect(reader, third);
-        CHECK(plain_gone(client));
+        CHECK(client_gone(client));
         mr_reader_information information;
         CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
         CHECK_EQ(information.count, 0);
-        plain_close(client);
-        plain_close(next);
+        client_close(client);
+        client_close(next);
     }
     mr_reader_statistics statistics = slots_statistics(reader);
     CHECK_EQ(statistics.messages, 3000);
@@ -179,13 +179,13 @@ TEST(names, rename_under_load_with_on_message_loses_nothing_and_keeps_order)
     uint32_t sent = 0;
     for (int round = 0; round < 300; round++) {
         snprintf(name, sizeof name, "load %d", round);
-        int client = plain_connect(name);
+        int client = client_connect(name);
         for (int i = 0; i < 50; i++, sent++)
-            plain_send(client, &sent, sizeof sent);
+            client_send(client, &sent, sizeof sent);
         snprintf(name, sizeof name, "load %d", round + 1);
         CHECK_STATUS(mr_reader_rename(reader, name), MR_OK);
-        CHECK(plain_gone(client));
-        plain_close(client);
+        CHECK(client_gone(client));
+        client_close(client);
     }
     counter_await(&stream.got, sent);
     slots_close(reader);
@@ -214,10 +214,10 @@ TEST(names, rename_inside_the_callback)
     mr_reader *reader = slots_reader("first", &options);
     static const char *const names[] = {"first", "second", "third", "fourth"};
     for (unsigned i = 0; i < 3; i++) {
-        int client = plain_connect(names[i]);
-        plain_text(client, names[i + 1]);
+        int client = client_connect(names[i]);
+        client_text(client, names[i + 1]);
         counter_await(&got, i + 1);
-        plain_close(client);
+        client_close(client);
     }
     slots_close(reader);
     CHECK_STATUS(mr_port_close(port), MR_OK);
@@ -274,13 +274,13 @@ TEST(close, of_other_readers_inside_a_callback_needs_no_second_worker)
             victims[i] = slots_reader(names[i], &options);
         }
         CHECK_STATUS(mr_reader_pause(victims[1]), MR_OK);
-        int busy = plain_connect("busy"), client = plain_connect("closer");
+        int busy = client_connect("busy"), client = client_connect("closer");
         for (int i = 0; i < 50; i++)
-            plain_text(busy, "x");
-        plain_text(client, "close");
+            client_text(busy, "x");
+        client_text(client, "close");
         counter_await(&closed, 1);
-        plain_close(busy);
-        plain_close(client);
+        client_close(busy);
+        client_close(client);
         slots_close(reader);
     }
     CHECK_STATUS(mr_port_close(port), MR_OK);

@@ -1,5 +1,5 @@
 /* test_reader_read.c: the rows "Messages" and "Reading" of what a mailslot does, for a reader that is read by calls,
- * fed by plain clients. */
+ * over each lane. */
 #include "slot_support.h"
 #include "test_nap.h"
 
@@ -10,12 +10,12 @@ TEST(messages, unit_one_write_is_one_message_one_read_returns_exactly_one)
 {
     slots_begin();
     mr_reader *reader = slots_reader("unit", NULL);
-    int client = plain_connect("unit");
-    plain_text(client, "one");
-    plain_text(client, "three and four");
+    int client = client_connect("unit");
+    client_text(client, "one");
+    client_text(client, "three and four");
     slots_expect(reader, "one");
     slots_expect(reader, "three and four");
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
 }
 
@@ -26,7 +26,7 @@ TEST(messages, order_is_first_in_first_out_per_writer_with_sequence_numbers)
     enum { writers = 5, each = 2000 };
     int clients[writers];
     for (int i = 0; i < writers; i++)
-        clients[i] = plain_connect("order");
+        clients[i] = client_connect("order");
     uint32_t expected[writers] = {0};
     uint32_t sent = 0;
     for (uint32_t got = 0; got < writers * each;) {
@@ -34,7 +34,7 @@ TEST(messages, order_is_first_in_first_out_per_writer_with_sequence_numbers)
         for (int burst = 0; burst < 40 && sent < each; burst++, sent++) {
             for (uint32_t i = 0; i < writers; i++) {
                 uint32_t message[2] = {i, sent};
-                plain_send(clients[i], message, sizeof message);
+                client_send(clients[i], message, sizeof message);
             }
         }
         uint32_t message[2];
@@ -47,7 +47,7 @@ TEST(messages, order_is_first_in_first_out_per_writer_with_sequence_numbers)
         }
     }
     for (int i = 0; i < writers; i++)
-        plain_close(clients[i]);
+        client_close(clients[i]);
     slots_close(reader);
 }
 
@@ -55,9 +55,9 @@ TEST(messages, zero_length_is_a_message_with_next_size_0_and_reads_as_success)
 {
     slots_begin();
     mr_reader *reader = slots_reader("empty", NULL);
-    int client = plain_connect("empty");
-    plain_send(client, "", 0);
-    plain_text(client, "after");
+    int client = client_connect("empty");
+    client_send(client, "", 0);
+    client_text(client, "after");
     mr_reader_information information;
     CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
     CHECK_EQ(information.count, 2);
@@ -68,10 +68,10 @@ TEST(messages, zero_length_is_a_message_with_next_size_0_and_reads_as_success)
     CHECK_EQ(length, 0);
     CHECK_EQ(buffer[0], 0);
     slots_expect(reader, "after");
-    plain_send(client, "", 0);
+    client_send(client, "", 0);
     CHECK_STATUS(mr_reader_read(reader, NULL, 0, &length, MR_FOREVER), MR_OK);
     CHECK_EQ(length, 0);
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
 }
 
@@ -79,7 +79,7 @@ TEST(messages, text_is_followed_by_two_nul_bytes_that_are_not_counted)
 {
     slots_begin();
     mr_reader *reader = slots_reader("text", NULL);
-    int client = plain_connect("text");
+    int client = client_connect("text");
     char buffer[16];
     size_t length;
     static const struct {
@@ -88,42 +88,42 @@ TEST(messages, text_is_followed_by_two_nul_bytes_that_are_not_counted)
     } rows[] = {{16, {0, 0, 'x'}}, {7, {0, 0, 'x'}}, {6, {0, 'x', 'x'}}, {5, {'x', 'x', 'x'}}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         memset(buffer, 'x', sizeof buffer);
-        plain_send(client, "hello", 5);
+        client_send(client, "hello", 5);
         CHECK_STATUS(mr_reader_read(reader, buffer, rows[i].size, &length, MR_FOREVER), MR_OK);
         CHECK_EQ(length, 5);
         CHECK_MEM(buffer, "hello", 5);
         CHECK_MEM(buffer + 5, rows[i].after, 3);
     }
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
 }
 
-TEST(messages, maximum_larger_ones_are_dropped_counted_and_the_connection_is_kept)
+TEST(messages, maximum_larger_ones_are_refused_or_dropped_and_counted_and_the_connection_is_kept)
 {
     slots_begin();
     mr_reader_options options = MR_READER_OPTIONS_INIT;
     options.max_message = 100;
     mr_reader *reader = slots_reader("maximum", &options);
-    int client = plain_connect("maximum");
+    int client = client_connect("maximum");
     char data[101];
     memset(data, 'm', sizeof data);
-    plain_send(client, data, 101);
-    plain_send(client, data, 100);
+    client_send_too_big(client, data, 101);
+    client_send(client, data, 100);
     char buffer[128];
     size_t length;
     CHECK_STATUS(mr_reader_read(reader, buffer, sizeof buffer, &length, MR_FOREVER), MR_OK);
     CHECK_EQ(length, 100);
-    plain_text(client, "still connected");
+    client_text(client, "still connected");
     slots_expect(reader, "still connected");
     mr_reader_statistics statistics = slots_statistics(reader);
-    CHECK_EQ(statistics.dropped_too_big, 1);
+    CHECK_EQ(statistics.dropped_too_big, slots_lane()->refuses ? 0 : 1);
     CHECK_EQ(statistics.messages, 2);
     CHECK_EQ(statistics.delivered, 2);
     CHECK_EQ(statistics.connections, slots_tell_connections ? 1 : 0);
     mr_reader_information information;
     CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
     CHECK_EQ(information.max_message, 100);
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
 }
 
@@ -141,8 +141,8 @@ TEST(messages, small_buffer_tells_the_needed_size_and_the_message_stays)
 {
     slots_begin();
     mr_reader *reader = slots_reader("small", NULL);
-    int client = plain_connect("small");
-    plain_text(client, "ten bytes!");
+    int client = client_connect("small");
+    client_text(client, "ten bytes!");
     char buffer[32] = "untouched";
     size_t length = 0;
     for (int i = 0; i < 3; i++) {
@@ -153,7 +153,7 @@ TEST(messages, small_buffer_tells_the_needed_size_and_the_message_stays)
     CHECK_STATUS(mr_reader_read(reader, NULL, 0, &length, MR_FOREVER), MR_E_SMALL);
     slots_expect(reader, "ten bytes!");
     CHECK_EQ(slots_statistics(reader).delivered, 1);
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
 }
 
@@ -161,10 +161,10 @@ TEST(messages, what_a_sender_left_behind_is_delivered_before_its_connection_goes
 {
     slots_begin();
     mr_reader *reader = slots_reader("left", NULL);
-    int client = plain_connect("left");
-    plain_text(client, "last words");
-    plain_send(client, "", 0);
-    plain_close(client);
+    int client = client_connect("left");
+    client_text(client, "last words");
+    client_send(client, "", 0);
+    client_close(client);
     slots_expect(reader, "last words");
     slots_expect(reader, "");
     mr_reader_information information;
@@ -222,9 +222,9 @@ TEST(reading, info_counts_and_measures_and_never_consumes)
     CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
     CHECK_EQ(information.count, 0);
     CHECK_EQ(information.next_size, MR_NO_MESSAGE);
-    int client = plain_connect("info");
-    plain_text(client, "four");
-    plain_text(client, "seven77");
+    int client = client_connect("info");
+    client_text(client, "four");
+    client_text(client, "seven77");
     for (int i = 0; i < 5; i++) {
         CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
         CHECK_EQ(information.count, 2);
@@ -235,7 +235,7 @@ TEST(reading, info_counts_and_measures_and_never_consumes)
     CHECK_EQ(information.count, 1);
     CHECK_EQ(information.next_size, 7);
     slots_expect(reader, "seven77");
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
 }
 
@@ -285,15 +285,15 @@ TEST(reading, interrupting_stop_wakes_every_blocked_read_and_restart_lets_them_r
         }
         CHECK_STATUS(mr_reader_restart(reader), MR_OK);
     }
-    int client = plain_connect("stop");
-    plain_text(client, "kept");
+    int client = client_connect("stop");
+    client_text(client, "kept");
     CHECK_STATUS(mr_reader_stop(reader), MR_OK);
     char buffer[16];
     size_t length;
     CHECK_STATUS(mr_reader_read(reader, buffer, sizeof buffer, &length, MR_FOREVER), MR_E_STOPPED);
     CHECK_STATUS(mr_reader_restart(reader), MR_OK);
     slots_expect(reader, "kept");
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
 }
 
@@ -319,12 +319,12 @@ TEST(reading, several_threads_each_message_goes_to_one_of_them)
     enum { threads = 8 };
     struct blocked blocked[threads];
     struct counter begun;
-    int client = plain_connect("several");
+    int client = client_connect("several");
     for (int round = 0; round < 50; round++) {
         blocked_start(blocked, threads, reader, &begun);
         for (int i = 0; i < threads; i++) {
             char text[16] = {(char) ('A' + i)};
-            plain_text(client, text);
+            client_text(client, text);
         }
         unsigned seen = 0;
         for (int i = 0; i < threads; i++) {
@@ -334,7 +334,7 @@ TEST(reading, several_threads_each_message_goes_to_one_of_them)
         }
         CHECK_EQ(seen, 0xff);
     }
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
 }
 
@@ -342,12 +342,12 @@ TEST(reading, pause_takes_nothing_further_and_resume_goes_on)
 {
     slots_begin();
     mr_reader *reader = slots_reader("pause", NULL);
-    int client = plain_connect("pause");
-    plain_text(client, "in the queue");
+    int client = client_connect("pause");
+    client_text(client, "in the queue");
     mr_reader_information information;
     CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
     CHECK_STATUS(mr_reader_pause(reader), MR_OK);
-    plain_text(client, "with the writer");
+    client_text(client, "with the writer");
     CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
     CHECK_EQ(slots_statistics(reader).waiting, 1); /* on Windows the count has what waits in the system too */
     slots_expect(reader, "in the queue");
@@ -361,7 +361,7 @@ TEST(reading, pause_takes_nothing_further_and_resume_goes_on)
     thread_join(blocked[0].thread);
     CHECK_STATUS(blocked[0].status, MR_OK);
     CHECK_STR(blocked[0].text, "with the writer");
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
 }
 
@@ -371,10 +371,10 @@ TEST(reading, bound_in_bytes_takes_one_larger_message_when_nothing_waits)
     mr_reader_options options = MR_READER_OPTIONS_INIT;
     options.queue_bytes = 1000;
     mr_reader *reader = slots_reader("bytes", &options);
-    int client = plain_connect("bytes");
+    int client = client_connect("bytes");
     char data[5000] = "large";
-    plain_send(client, data, sizeof data);
-    plain_text(client, "small");
+    client_send(client, data, sizeof data);
+    client_text(client, "small");
     mr_reader_information information;
     CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
     CHECK_EQ(slots_statistics(reader).waiting, 1);
@@ -382,7 +382,7 @@ TEST(reading, bound_in_bytes_takes_one_larger_message_when_nothing_waits)
     size_t length;
     CHECK_STATUS(mr_reader_read(reader, data, sizeof data, &length, MR_FOREVER), MR_OK);
     slots_expect(reader, "small");
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
 }
 

@@ -110,12 +110,11 @@ static void scenario(bool calls, bool posts)
         options.context = &listener;
     }
     listener.reader = slots_reader(slot_text(0), &options);
-    mr_writer_options writer_options = MR_WRITER_OPTIONS_INIT;
+    mr_writer_options writer_options = slots_writer_options();
     writer_options.port = workers;
     writer_options.require_slot = 1;
     writer_options.linger_ms = 0;
-    mr_writer *writer;
-    CHECK_STATUS(mr_writer_open(&writer, slot_text(0), &writer_options), MR_OK);
+    mr_writer *writer = slots_writer(slot_text(0), &writer_options);
     uint64_t sent = 0;
     for (unsigned round = 0; round < ROUNDS; round++) {
         sent = send_some(writer, posts, sent, BEFORE);
@@ -168,8 +167,7 @@ TEST(rename_scenario, the_same_name_again_is_a_no_op)
 {
     slots_begin();
     mr_reader *reader = slots_reader("same", NULL);
-    mr_writer *writer;
-    CHECK_STATUS(mr_writer_open(&writer, "same", NULL), MR_OK);
+    mr_writer *writer = slots_writer("same", NULL);
     for (unsigned n = 0; n < 100; n++) {
         CHECK_STATUS(mr_writer_write(writer, "kept", 4, MR_NORMAL), MR_OK);
         CHECK_STATUS(mr_reader_rename(reader, "SAME"), MR_OK);

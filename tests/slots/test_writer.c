@@ -1,5 +1,5 @@
-/* test_writer.c: what a mailslot does, the rows on writing (and of those on messages what the writer decides), over the
- * plain lane into real readers of the same process. What goes on inside is tested in test_writer_pump.c and
+/* test_writer.c: what a mailslot does, the rows on writing (and of those on messages what the writer decides), over
+ * each lane into real readers of the same process. What goes on inside is tested in test_writer_pump.c and
  * test_writer_posted.c, other processes in test_writer_process.c. */
 #include <stdlib.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 TEST(writer, no_such_slot_opening_succeeds_or_fails_by_its_options)
 {
     slots_begin();
-    mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    mr_writer_options options = slots_writer_options();
     options.require_slot = 1;
     mr_writer *writer = NULL;
     CHECK_STATUS(mr_writer_open(&writer, "absent", &options), MR_E_NO_SLOT);
@@ -167,13 +167,12 @@ static void policy_run(mr_policy policy)
     reader_options.on_message = on_arrived;
     reader_options.context = &sink;
     mr_reader *reader = slots_reader("policy", &reader_options);
-    mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    mr_writer_options options = slots_writer_options();
     options.port = workers;
     options.policy = policy;
     options.queue_messages = 50;
     options.timeout_ms = MR_FOREVER;
-    mr_writer *writer;
-    CHECK_STATUS(mr_writer_open(&writer, "policy", &options), MR_OK);
+    mr_writer *writer = slots_writer("policy", &options);
     static struct poster posters[POSTERS];
     for (uint64_t n = 0; n < POSTERS; n++) {
         posters[n] = (struct poster){.writer = writer, .number = n};
@@ -373,7 +372,7 @@ TEST(writer, arguments_are_checked)
     CHECK_STATUS(mr_writer_open(&writer, "..\\x", NULL), MR_E_NAME);
     if (!slots_reach_other_machines)
         CHECK_STATUS(mr_writer_open(&writer, "\\\\elsewhere\\mailslot\\x", NULL), MR_E_NAME);
-    mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    mr_writer_options options = slots_writer_options();
     options.size = 0;
     CHECK_STATUS(mr_writer_open(&writer, "a", &options), MR_E_ARGUMENT);
     options.size = sizeof options + 1;
@@ -447,7 +446,7 @@ static void forward_all(bool post, uint64_t expected)
     options.on_message = count_message;
     options.context = &got;
     mr_reader *sink = slots_reader("sink", &options);
-    mr_writer_options writing = MR_WRITER_OPTIONS_INIT;
+    mr_writer_options writing = slots_writer_options();
     writing.port = port;
     static struct forwarder forwarders[FORWARDERS];
     for (unsigned i = 0; i < FORWARDERS; i++) {

@@ -1,5 +1,5 @@
-/* test_writer_linux.c: the rows on writing that need what sockets have: an end of their room, an end of their size, and news
- * of a reader that was replaced. */
+/* test_writer_linux.c: the rows on writing that need what the lanes on Linux have: an end of their room, an end of their
+ * size, and news of a reader that was replaced. */
 #include <string.h>
 
 #include "writer_rows.h"
@@ -37,10 +37,9 @@ TEST(writer, reader_busy_a_write_waits_and_times_out_after_its_time_and_not_befo
 {
     slots_begin();
     mr_reader *reader = slots_reader("busy", NULL);
-    mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    mr_writer_options options = slots_writer_options();
     options.timeout_ms = 70;
-    mr_writer *writer;
-    CHECK_STATUS(mr_writer_open(&writer, "busy", &options), MR_OK);
+    mr_writer *writer = slots_writer("busy", &options);
     uint64_t count = slot_fill(reader, writer);
     uint64_t begin = clock_now();
     CHECK_STATUS(write_number(writer, 0, MR_NORMAL), MR_E_TIMEOUT);
@@ -63,33 +62,30 @@ static void on_posted_add(mr_writer *writer, int status, void *context)
     counter_add(context, 1);
 }
 
-/* The urgent one leaves before all that is posted; on the ring it has one of its own, and overtakes what is out as well. */
-static void busy_and_urgent(mr_lane lane)
+/* The urgent one leaves before all that is posted; where it has a way of its own it overtakes what was handed over too. */
+TEST(writer, reader_busy_100000_posted_and_one_urgent_which_is_the_next_to_leave)
 {
-    bool own = lane == MR_LANE_RING;
+    bool overtakes = slots_lane()->levels;
     slots_begin();
     mr_reader *reader = slots_reader("busy", NULL);
-    mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    mr_writer_options options = slots_writer_options();
     options.queue_messages = 100001;
-    options.lane = lane;
-    mr_writer *writer;
-    CHECK_STATUS(mr_writer_open(&writer, "busy", &options), MR_OK);
+    mr_writer *writer = slots_writer("busy", &options);
     uint64_t count = slot_fill(reader, writer);
     for (uint64_t n = 0; n < 100000; n++)
         CHECK_STATUS(post_number(writer, count + n, MR_NORMAL, NULL, NULL), MR_OK);
     static struct counter out;
     counter_init(&out);
     CHECK_STATUS(post_number(writer, UINT64_MAX, MR_URGENT, on_posted_add, &out), MR_OK);
-    if (!own)
-        CHECK_EQ(counts_of(writer).waiting, 100001);
-    if (own)
-        counter_await(&out, 1);
+    if (overtakes)
+        counter_await(&out, 1); /* handed over, though the reader takes nothing */
+    CHECK_EQ(counts_of(writer).waiting, overtakes ? 100000 : 100001);
     CHECK_STATUS(mr_reader_resume(reader), MR_OK);
-    if (own)
+    if (overtakes)
         reader_expect(reader, UINT64_MAX);
     for (uint64_t n = 0; n < count; n++)
         reader_expect(reader, n);
-    if (!own)
+    if (!overtakes)
         reader_expect(reader, UINT64_MAX);
     for (uint64_t n = 0; n < 100000; n++)
         reader_expect(reader, count + n);
@@ -97,28 +93,16 @@ static void busy_and_urgent(mr_lane lane)
     slots_close(reader);
 }
 
-TEST(writer, reader_busy_100000_posted_and_one_urgent_which_is_the_next_to_leave)
-{
-    busy_and_urgent(MR_LANE_PLAIN);
-}
+/* Of the plain lane's bound, the ring's largest inside it, and about them. */
+enum { BOUND = 256 * 1024 };
 
-TEST(writer, reader_busy_100000_posted_and_one_urgent_which_is_the_next_to_arrive)
-{
-    busy_and_urgent(MR_LANE_RING);
-}
-
-enum { BOUND = 256 * 1024 }; /* of the plain lane; the ring's is the slot's */
-
-static void lengths(mr_lane lane)
+TEST(writer, lengths_up_to_the_lanes_bound_arrive_whole)
 {
     slots_begin();
     mr_reader *reader = slots_reader("sizes", NULL);
-    mr_writer_options options = MR_WRITER_OPTIONS_INIT;
-    options.lane = lane;
-    mr_writer *writer;
-    CHECK_STATUS(mr_writer_open(&writer, "sizes", &options), MR_OK);
+    mr_writer *writer = slots_writer("sizes", NULL);
     static char data[BOUND + 1];
-    static char back[BOUND + 2];
+    static char back[BOUND + 3];
     for (size_t n = 0; n < sizeof data; n++)
         data[n] = (char) (n * 2654435761u >> 13);
     static const size_t lengths[] = {1,     63,    64,     65,     255,    256,       257,  4096,
@@ -134,21 +118,18 @@ static void lengths(mr_lane lane)
         CHECK_MEM(back, data, length);
         CHECK_EQ(back[length] | back[length + 1], 0);
     }
-    if (lane == MR_LANE_PLAIN)
+    if (slots_lane()->largest == BOUND) {
         CHECK_STATUS(mr_writer_write(writer, data, BOUND + 1, MR_NORMAL), MR_E_TOO_BIG);
+    } else {
+        size_t got;
+        CHECK_STATUS(mr_writer_write(writer, data, BOUND + 1, MR_NORMAL), MR_OK);
+        CHECK_STATUS(mr_reader_read(reader, back, sizeof back, &got, LONG_MS), MR_OK);
+        CHECK_EQ(got, BOUND + 1);
+        CHECK_MEM(back, data, BOUND + 1);
+    }
     CHECK_STATUS(mr_writer_write(writer, "still here", 10, MR_NORMAL), MR_OK);
     slots_expect(reader, "still here");
     CHECK_EQ(counts_of(writer).connects, 1);
     writer_end(writer);
     slots_close(reader);
-}
-
-TEST(writer, lengths_up_to_the_lanes_bound_arrive_whole)
-{
-    lengths(MR_LANE_PLAIN);
-}
-
-TEST(writer, lengths_inside_the_ring_and_beside_it_arrive_whole)
-{
-    lengths(MR_LANE_RING);
 }
