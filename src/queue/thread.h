@@ -5,6 +5,7 @@
 #ifndef QUEUE_THREAD_H
 #define QUEUE_THREAD_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -56,6 +57,15 @@ uint64_t thread_self(void);
  * short sleep, because a thread of lower priority does not get the processor by a yield. Call it with 0, 1, 2, … */
 void thread_yield(unsigned round);
 
+/* A barrier for all threads of the process, by the one of two sides that needs it rarely. That side stores, calls
+ * thread_barrier, then loads; the other one stores and then loads with nothing but the compiler held between the two
+ * (atomic_signal_fence): at least one of them sees what the other has stored. Only where thread_barrier_prepare, which makes
+ * the process ready for it, has said true: not every system can. */
+bool thread_barrier_prepare(void);
+void thread_barrier(void);
+/* For tests: from now on thread_barrier_prepare says false (or, with false, the truth again). */
+void thread_barrier_refuse(bool refuse);
+
 /* Monotonic time in nanoseconds. NEVER (see below) is a deadline that does not come. */
 uint64_t clock_now(void);
 #define CLOCK_NEVER UINT64_MAX
@@ -71,6 +81,12 @@ uint32_t process_id(void);
 /* Changes with every fork, in the child: an object whose generation is not the present one is the parent's. Cheap.
  * Forks before the first call are not counted: there was nothing to tell apart. */
 uint32_t process_generation(void);
+/* The same for who has called process_generation before: one load. */
+extern atomic_uint process_forks;
+static inline uint32_t process_generation_again(void)
+{
+    return atomic_load_explicit(&process_forks, memory_order_relaxed);
+}
 
 /* Calls `in_child` in every forked child from now on, before fork returns there, for locks that another thread may
  * have held. It must not allocate. At most 8 such functions, never taken back. */

@@ -2,6 +2,7 @@
 #include "queue/thread.h"
 
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -168,6 +170,44 @@ void thread_yield(unsigned round)
         (void) nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
 }
 
+/* ---- the barrier of all threads ---- */
+
+enum { BARRIER_UNKNOWN, BARRIER_WORKS, BARRIER_FAILS };
+
+static atomic_int barrier_state = BARRIER_UNKNOWN;
+static atomic_bool barrier_refused;
+
+static bool membarrier_works(int command)
+{
+    return syscall(SYS_membarrier, command, 0, 0) == 0;
+}
+
+bool thread_barrier_prepare(void)
+{
+    int state = atomic_load_explicit(&barrier_state, memory_order_relaxed);
+    if (state == BARRIER_UNKNOWN) { /* two threads may both register: the second time changes nothing */
+        state = membarrier_works(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) ? BARRIER_WORKS : BARRIER_FAILS;
+        atomic_store_explicit(&barrier_state, state, memory_order_relaxed);
+    }
+    return state == BARRIER_WORKS && !atomic_load_explicit(&barrier_refused, memory_order_relaxed);
+}
+
+void thread_barrier(void)
+{
+    if (membarrier_works(MEMBARRIER_CMD_PRIVATE_EXPEDITED))
+        return;
+    /* A forked child that the kernel does not know as registered. */
+    if (membarrier_works(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) &&
+        membarrier_works(MEMBARRIER_CMD_PRIVATE_EXPEDITED))
+        return;
+    must(errno, "membarrier"); /* it has worked before: a rule that came later forbids it */
+}
+
+void thread_barrier_refuse(bool refuse)
+{
+    atomic_store_explicit(&barrier_refused, refuse, memory_order_relaxed);
+}
+
 uint64_t clock_now(void)
 {
     struct timespec now;
@@ -194,14 +234,14 @@ uint32_t process_id(void)
 
 enum { FORK_FUNCTIONS = 8 };
 
-static atomic_uint generation;
+atomic_uint process_forks;
 static pthread_once_t generation_once = PTHREAD_ONCE_INIT;
 static void (*_Atomic fork_functions[FORK_FUNCTIONS])(void);
 static atomic_uint fork_function_count;
 
 static void forked(void)
 {
-    atomic_fetch_add_explicit(&generation, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&process_forks, 1, memory_order_relaxed);
     for (size_t i = 0; i < FORK_FUNCTIONS; i++) {
         void (*function)(void) = atomic_load_explicit(&fork_functions[i], memory_order_relaxed);
         if (function != NULL)
@@ -217,7 +257,7 @@ static void generation_watch(void)
 uint32_t process_generation(void)
 {
     must(pthread_once(&generation_once, generation_watch), "pthread_once");
-    return atomic_load_explicit(&generation, memory_order_relaxed);
+    return atomic_load_explicit(&process_forks, memory_order_relaxed);
 }
 
 void process_at_fork(void (*in_child)(void))

@@ -174,6 +174,20 @@ void thread_yield(unsigned round)
         Sleep(1);
 }
 
+/* FlushProcessWriteBuffers would do it; but what a writer does here is a call of the system each time, beside which a locked
+ * instruction is nothing. */
+bool thread_barrier_prepare(void)
+{
+    return false;
+}
+
+void thread_barrier(void) {}
+
+void thread_barrier_refuse(bool refuse)
+{
+    (void) refuse;
+}
+
 uint64_t clock_now(void)
 {
     LARGE_INTEGER frequency, counter;
@@ -199,6 +213,8 @@ uint32_t process_id(void)
 }
 
 /* Windows does not fork. */
+atomic_uint process_forks;
+
 uint32_t process_generation(void)
 {
     return 0;

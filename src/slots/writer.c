@@ -21,9 +21,6 @@
 #define RING_BYTES_MAX ((size_t) 64 << 20)
 #define SPIN_US_MAX    1000u
 
-/* So often a write looks whether another that is in the gate has left it, before it takes the lock. */
-#define GATE_LOOKS 64u
-
 void mr_writer_options_init(mr_writer_options *options)
 {
     *options = (mr_writer_options) MR_WRITER_OPTIONS_INIT;
@@ -122,6 +119,7 @@ int mr_writer_open(mr_writer **writer, const char *name, const mr_writer_options
         return status;
     }
     mutex_init(&w->lock);
+    writer_gate_init(&w->gate);
     condition_init(&w->changed);
     w->generation = process_generation();
     writer_lock(w);
@@ -156,48 +154,35 @@ int writer_check_message(const mr_writer *w, const void *data, size_t length, ui
 
 /* ---- the lock and the gate ---- */
 
-/* Lock held. */
-static void gate_close(mr_writer *w)
-{
-    for (unsigned round = 0;; round++) {
-        uint32_t seen = GATE_OPEN;
-        if (atomic_compare_exchange_strong_explicit(&w->gate, &seen, GATE_CLOSED, memory_order_acquire,
-                                                    memory_order_relaxed) ||
-            seen == GATE_CLOSED)
-            return;
-        thread_yield(round); /* G2 */
-    }
-}
-
 static bool nothing_in_the_way(const mr_writer *w)
 {
     return w->role == PUMP_IDLE && w->line == NULL && w->wanted == 0 && !w->closing && link_connected(w->link);
 }
 
 /* Lock held, and let go of next. */
-static void gate_open(mr_writer *w)
+static void open_gate(mr_writer *w)
 {
     if (nothing_in_the_way(w))
-        atomic_store_explicit(&w->gate, GATE_OPEN, memory_order_release); /* G3 */
+        writer_gate_open(&w->gate);
 }
 
 void writer_lock(mr_writer *w)
 {
     mutex_lock(&w->lock);
-    gate_close(w);
+    writer_gate_close(&w->gate);
 }
 
 void writer_unlock(mr_writer *w)
 {
-    gate_open(w);
+    open_gate(w);
     mutex_unlock(&w->lock);
 }
 
 bool writer_wait(mr_writer *w, condition *changed, uint64_t deadline)
 {
-    gate_open(w);
+    open_gate(w);
     bool in_time = condition_wait_until(changed, &w->lock, deadline);
-    gate_close(w);
+    writer_gate_close(&w->gate);
     return in_time;
 }
 
@@ -298,19 +283,6 @@ static int send_directly(mr_writer *w, const void *data, size_t length, uint32_t
     return status;
 }
 
-static bool gate_take(mr_writer *w)
-{
-    for (unsigned looks = 0; looks < GATE_LOOKS; looks++) {
-        uint32_t seen = GATE_OPEN;
-        if (atomic_compare_exchange_strong_explicit(&w->gate, &seen, GATE_TAKEN, memory_order_acquire,
-                                                    memory_order_relaxed))
-            return true;
-        if (seen == GATE_CLOSED)
-            return false;
-    }
-    return false;
-}
-
 /* `tried`: what the gate's way has brought already; MR_OK: it was not open. */
 static int write_slowly(mr_writer *w, const void *data, size_t length, uint32_t priority, uint32_t timeout_ms,
                         int tried)
@@ -344,14 +316,22 @@ static int write_slowly(mr_writer *w, const void *data, size_t length, uint32_t 
     return write_result(write_in_line(w, &self, clock_deadline(timeout_ms)), timeout_ms);
 }
 
+/* What writer_check_message finds nothing wrong with. */
+static inline bool is_sound(const mr_writer *w, const void *data, size_t length, uint32_t priority)
+{
+    return w != NULL && w->generation == process_generation_again() && (data != NULL || length == 0) &&
+           priority < w->options.levels;
+}
+
 static inline int write_message(mr_writer *w, const void *data, size_t length, uint32_t priority, uint32_t timeout_ms)
 {
-    int status = writer_check_message(w, data, length, priority);
-    if (status != MR_OK)
+    int status = MR_OK;
+    if (!is_sound(w, data, length, priority) && (status = writer_check_message(w, data, length, priority)) != MR_OK)
         return status;
-    if (length <= DIRECT_BYTES && gate_take(w)) {
+    uint32_t entered = length <= DIRECT_BYTES ? writer_gate_enter(&w->gate) : GATE_CLOSED;
+    if (entered != GATE_CLOSED) {
         status = send_directly(w, data, length, priority);
-        atomic_store_explicit(&w->gate, GATE_OPEN, memory_order_release); /* G3; who comes next finds the same */
+        writer_gate_leave(&w->gate, entered);
         if (is_final(status))
             return status;
     }
@@ -365,9 +345,7 @@ int mr_writer_write_timed(mr_writer *writer, const void *data, size_t length, ui
 
 int mr_writer_write(mr_writer *writer, const void *data, size_t length, uint32_t priority)
 {
-    if (writer == NULL)
-        return writer_check(writer);
-    return write_message(writer, data, length, priority, writer->options.timeout_ms);
+    return write_message(writer, data, length, priority, writer == NULL ? 0 : writer->options.timeout_ms);
 }
 
 /* ---- counters ---- */

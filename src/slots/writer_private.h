@@ -13,18 +13,19 @@
  * will bring a worker back. Whoever needs it may take it from IDLE and from PARKED; a packet that comes afterwards finds the
  * role taken, and does nothing.
  *
- * The *gate* is the short way past the lock for a write that nothing stands in the way of. OPEN: the role is IDLE, the line
- * is empty, the link connected, nobody wants the role, and nobody holds the lock. A direct writer makes it TAKEN, calls
- * link_send, counts, and opens it again. Who locks the lock closes it (writer_lock, writer_wait), waiting out a direct writer
- * inside; who unlocks opens it if all that is so.
+ * The *gate* (writer_gate.h) is the short way past the lock for a write that nothing stands in the way of. It is open
+ * while the role is IDLE, the line is empty, the link connected, nobody wants the role, and nobody holds the lock. A direct
+ * writer enters, calls link_send, counts, and leaves. Who locks the lock closes the gate (writer_lock, writer_wait), waiting
+ * out a direct writer inside; who unlocks opens it if all that is so.
  *
  * Owners  `lock` guards everything but the link, which belongs to who has the role (or, while nobody has, the lock).
  *         The lock is never held where something may block, nor while a callback runs.
  * G1      The lock's holder has closed the gate. So a direct writer has, for its short time, what the lock's holder would
  *         have: the link, and the counters of what is written.
- * G2      link_send does not block, so a gate is TAKEN for long only where its thread was preempted: who waits for it yields,
- *         and after a while naps, because yielding to a thread of lower priority does nothing.
- * G3      Taking the gate is an acquire, opening it (by either) a release: each of its owners sees what the last one did.
+ * G2      link_send does not block, so somebody is inside for long only where its thread was preempted: who waits for it
+ *         yields, and after a while naps, because yielding to a thread of lower priority does nothing.
+ * G3      Entering the gate, and closing it, is an acquire, leaving and opening it a release: each of its owners sees what
+ *         the last one did.
  * I1      IDLE: the line is empty or its first has been signalled, and the queue is empty.
  * I2      PARKED: the queue is not empty, or messages that the last reader did not acknowledge are to be offered to the next
  *         one, or a gap is to be told; and one of these is true: the packet of `reason` is pending; a worker is in
@@ -60,6 +61,7 @@
 #include "queue/priority_queue.h"
 #include "queue/thread.h"
 #include "slots/backend.h"
+#include "slots/writer_gate.h"
 
 /* What one turn of the pump sends at most; then others have theirs. */
 #define PUMP_MESSAGES 64u
@@ -76,8 +78,6 @@
 
 /* A write of more than this goes by the lock: copying it would keep others at the gate (G2). */
 #define DIRECT_BYTES ((size_t) 64 * 1024)
-
-enum writer_gate { GATE_CLOSED, GATE_OPEN, GATE_TAKEN };
 
 enum pump_role { PUMP_IDLE, PUMP_PARKED, PUMP_RUNNING };
 
@@ -170,8 +170,8 @@ struct writer_posting {
 };
 
 struct mr_writer {
-    _Atomic uint32_t gate; /* enum writer_gate */
-    uint32_t generation;   /* process_generation() of the process that opened it */
+    struct writer_gate gate;
+    uint32_t generation; /* process_generation() of the process that opened it */
     slot_link *link;
     mr_writer_statistics counts;
     mutex lock;
