@@ -74,8 +74,6 @@ struct hostile {
     int socket; /* -1: not there */
     int doorbell;
     int file; /* the memory that it gave, or was going to */
-    char *memory;
-    size_t size; /* mapped */
     struct ring_geometry geometry;
     uint64_t tail[RING_LEVELS_MAX]; /* where an honest writer would be */
     uint64_t sequence[RING_LEVELS_MAX];
@@ -92,6 +90,8 @@ void hostile_reset(void);
 void hostile_do(const struct step *step, const struct sockaddr_un *address);
 /* Those who have a doorbell ring it, all of them. */
 void hostile_ring_all(void);
+/* Does the writer with this identity have a doorbell? */
+bool hostile_can_ring(uint64_t writer);
 /* All of them go. */
 void hostile_end(void);
 /* How many connections there have been. */

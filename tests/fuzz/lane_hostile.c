@@ -7,7 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/memfd.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -29,20 +29,11 @@ static void close_if(int *descriptor)
     *descriptor = -1;
 }
 
-static void hostile_forget_memory(struct hostile *h)
-{
-    if (h->memory != NULL)
-        DEMAND(munmap(h->memory, h->size) == 0);
-    h->memory = NULL;
-    h->size = 0;
-    close_if(&h->file);
-}
-
 static void hostile_vanish(struct hostile *h)
 {
     close_if(&h->socket);
     close_if(&h->doorbell);
-    hostile_forget_memory(h);
+    close_if(&h->file);
     memset(h->tail, 0, sizeof h->tail);
 }
 
@@ -119,7 +110,7 @@ static int file_other(unsigned which)
 /* What is passed as a packet's descriptor: mostly memory of `size` bytes, sealed with `good`. */
 static int file_make(const struct step *step, size_t size, unsigned good)
 {
-    switch (step->small >> 12) {
+    switch (step->small >> 11) {
     case 0:
         return file_memory(size, 0);
     case 1:
@@ -179,7 +170,8 @@ static void packet_send_bent(const struct hostile *h, const struct step *step, v
     unsigned count = descriptor >= 0;
     switch (step->large % 64) {
     case 1:
-        ((unsigned char *) packet)[step->large / 64 % (size + 1)] ^= (unsigned char) (step->large >> 16 | 1);
+        if (size > 0)
+            ((unsigned char *) packet)[step->large / 64 % size] ^= (unsigned char) (step->large >> 16 | 1);
         break;
     case 2:
         size = step->large / 64 % (size + 1);
@@ -212,30 +204,24 @@ static void hostile_hello(struct hostile *h, const struct step *step)
     struct ring_hello hello = {.writer = 1 + (uint64_t) (h - hostiles)};
     struct ring_geometry *geometry = &hello.geometry;
     ring_packet_init(&hello.packet, PACKET_HELLO, step->small & 1);
-    geometry->levels = step->what & 64 ? step->small / 8 % 16 : 1 + step->small / 8 % 4;
+    bool odd = (step->what & 192) == 192;
+    geometry->levels = odd ? step->small / 8 % 16 : 1 + step->small / 8 % 4;
     for (uint32_t level = 0; level < RING_LEVELS_MAX; level++) {
-        if (level < geometry->levels || (step->what & 128 && step->small & 2))
-            geometry->capacity[level] = capacities[step->what & 128 ? (step->large >> (4 * level)) % 10 : 0];
+        if (level < geometry->levels || (odd && (step->small & 2) != 0))
+            geometry->capacity[level] =
+                capacities[step->what & 128 ? (step->large >> (4 * level)) % (odd ? 10 : 4) : 0];
         hello.sequence[level] = 1;
         if (step->small & 4)
             hello.redelivered[level] = (uint64_t) step->large * level;
-        if (step->small & 0x800)
+        if (odd && (step->small & 0x400) != 0)
             hello.sequence[level] = UINT64_MAX - (step->large >> 28);
         h->sequence[level] = hello.sequence[level];
     }
     bool valid = ring_geometry_valid(geometry);
-    size_t size = valid ? ring_memory_bytes(geometry) : RING_CONTROL_BYTES + RING_CAPACITY_MIN;
-    if (h->memory == NULL) {
-        close_if(&h->file);
-        h->file = file_make(step, size, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-        struct stat status;
-        void *memory = MAP_FAILED;
-        if (size <= (1 << 20) && h->file >= 0 && fstat(h->file, &status) == 0 && (size_t) status.st_size == size)
-            memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, h->file, 0);
-        h->memory = memory == MAP_FAILED ? NULL : memory;
-        h->size = h->memory == NULL ? 0 : size;
-        if (valid)
-            h->geometry = *geometry;
+    if (h->file < 0) {
+        h->file = file_make(step, valid ? ring_memory_bytes(geometry) : RING_CONTROL_BYTES + RING_CAPACITY_MIN,
+                            F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+        h->geometry = valid ? *geometry : (struct ring_geometry){0};
         memset(h->tail, 0, sizeof h->tail);
     }
     packet_send_bent(h, step, &hello, sizeof hello, h->file);
@@ -249,8 +235,8 @@ static void hostile_large(struct hostile *h, const struct step *step)
     large.sequence = h->sequence[level % RING_LEVELS_MAX];
     if (step->what & 128)
         large.sequence += (uint64_t) (step->small / 8 % 32) - 4;
-    if (step->small & 0x800)
-        large.length = step->small & 0x400 ? UINT64_MAX - large.length : large.length << 16;
+    if (step->small & 0x400)
+        large.length = step->small & 0x200 ? UINT64_MAX - large.length : large.length << 16;
     int file = file_make(step, large.length < (1 << 20) ? (size_t) large.length : 4096,
                          F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL | F_SEAL_WRITE);
     packet_send_bent(h, step, &large, sizeof large, file);
@@ -285,36 +271,64 @@ static void hostile_listen(struct hostile *h)
 
 /* ---- memory ---- */
 
-/* Of a level that there is. */
-static bool hostile_ring(const struct hostile *h, uint32_t number, uint32_t *level, struct ring_control **control,
-                         unsigned char **data)
+/* It writes through the file, not a mapping: the same bytes, and what it has cut off is no harm to itself. */
+static void memory_write(const struct hostile *h, uint64_t at, const void *data, size_t length)
 {
     struct stat status;
-    if (h->memory == NULL || h->geometry.levels == 0)
+    if (fstat(h->file, &status) == 0 && at + length <= (uint64_t) status.st_size)
+        (void) pwrite(h->file, data, length, (off_t) at);
+}
+
+static void memory_write_word(const struct hostile *h, uint64_t at, uint64_t word)
+{
+    memory_write(h, at, &word, sizeof word);
+}
+
+static uint64_t memory_word(const struct hostile *h, uint64_t at)
+{
+    uint64_t word = 0;
+    (void) pread(h->file, &word, sizeof word, (off_t) at);
+    return word;
+}
+
+/* Where a level's words and bytes are. */
+struct place {
+    uint32_t level;
+    uint64_t control;
+    uint64_t data;
+    uint64_t mask;
+};
+
+static bool hostile_place(const struct hostile *h, uint32_t number, struct place *place)
+{
+    if (h->file < 0 || h->geometry.levels == 0)
         return false;
-    if (fstat(h->file, &status) != 0 || (size_t) status.st_size != h->size)
-        return false; /* it has cut it off itself (hostile_cut), and could not touch it any more */
-    *level = number % h->geometry.levels;
-    size_t offset = RING_CONTROL_BYTES;
-    for (uint32_t below = 0; below < *level; below++)
-        offset += h->geometry.capacity[below];
-    if (offset + h->geometry.capacity[*level] > h->size)
-        return false;
-    *control = (struct ring_control *) (void *) (h->memory + *level * RING_CONTROL_STRIDE);
-    *data = (unsigned char *) h->memory + offset;
+    place->level = number % h->geometry.levels;
+    place->control = place->level * RING_CONTROL_STRIDE;
+    place->data = RING_CONTROL_BYTES;
+    for (uint32_t below = 0; below < place->level; below++)
+        place->data += h->geometry.capacity[below];
+    place->mask = h->geometry.capacity[place->level] - 1;
     return true;
 }
 
-static uint64_t word_of(const struct hostile *h, uint32_t level, const struct ring_control *control,
-                        const struct step *step)
+static uint64_t control_word(const struct hostile *h, const struct place *place, size_t field)
 {
-    uint64_t capacity = h->geometry.capacity[level];
-    const uint64_t bases[] = {h->tail[level],
-                              atomic_load(&control->tail),
-                              atomic_load(&control->head),
-                              atomic_load(&control->head) + capacity,
-                              atomic_load(&control->handed),
-                              h->tail[level] + capacity - (h->tail[level] & (capacity - 1)),
+    return memory_word(h, place->control + field);
+}
+
+#define CONTROL(field) offsetof(struct ring_control, field)
+
+static uint64_t word_of(const struct hostile *h, const struct place *place, const struct step *step)
+{
+    uint64_t capacity = place->mask + 1, tail = h->tail[place->level];
+    uint64_t head = control_word(h, place, CONTROL(head));
+    const uint64_t bases[] = {tail,
+                              control_word(h, place, CONTROL(tail)),
+                              head,
+                              head + capacity,
+                              control_word(h, place, CONTROL(handed)),
+                              tail + capacity - (tail & place->mask),
                               (uint64_t) step->large << 32,
                               0};
     uint64_t base = bases[step->small / 64 % 8];
@@ -330,58 +344,53 @@ static uint64_t word_of(const struct hostile *h, uint32_t level, const struct ri
     }
 }
 
-static void hostile_word(struct hostile *h, const struct step *step)
+static void hostile_word(const struct hostile *h, const struct step *step)
 {
-    uint32_t level;
-    struct ring_control *control;
-    unsigned char *data;
-    if (!hostile_ring(h, step->what / 64, &level, &control, &data))
-        return;
-    _Atomic uint64_t *words[] = {&control->tail,   &control->tail,   &control->tail,   &control->head,
-                                 &control->handed, &control->wanted, &control->asleep, &control->tail};
-    atomic_store(words[step->small / 8 % 8], word_of(h, level, control, step));
+    static const size_t fields[] = {CONTROL(tail),   CONTROL(tail),   CONTROL(tail),   CONTROL(head),
+                                    CONTROL(handed), CONTROL(wanted), CONTROL(asleep), CONTROL(tail)};
+    struct place place;
+    if (hostile_place(h, step->what / 64, &place))
+        memory_write_word(h, place.control + fields[step->small / 8 % 8], word_of(h, &place, step));
 }
 
-/* Records one behind another, as an honest writer would commit them, or almost. */
-static void hostile_record(struct hostile *h, const struct step *step)
+/* One record at the tail, as an honest writer would commit it, or almost. */
+static void record_put(struct hostile *h, const struct place *place, const struct step *step)
 {
-    uint32_t level;
-    struct ring_control *control;
-    unsigned char *data;
-    if (!hostile_ring(h, step->what / 64, &level, &control, &data))
-        return;
-    uint64_t mask = h->geometry.capacity[level] - 1;
     static const uint32_t kinds[] = {RING_DATA, RING_DATA, RING_DATA, RING_LARGE, RING_GAP, RING_WRAP, RING_INVALID, 7};
     uint32_t kind = kinds[step->small % 8];
-    for (unsigned count = 1 + (step->small & 8 ? step->small / 16 % 64 : 0); count > 0; count--) {
-        uint64_t length = kind == RING_DATA ? step->large % (mask / 4 + 2) : sizeof(uint64_t);
-        uint64_t rest = mask + 1 - (h->tail[level] & mask);
-        if (kind == RING_INVALID || kind > RING_GAP)
-            length = 0;
-        if (ring_record_bytes((size_t) length) > rest && (step->small & 0x400) == 0) {
-            uint64_t wrap = (uint64_t) RING_WRAP << 32;
-            memcpy(data + (h->tail[level] & mask), &wrap, sizeof wrap);
-            h->tail[level] += rest;
-        }
-        uint64_t at = h->tail[level] & mask;
-        uint64_t header = length | (uint64_t) kind << 32;
-        uint64_t number = step->large / 64 % 20000;
-        if (step->small & 0x800)
-            header += step->large >> 16;
-        memcpy(data + at, &header, sizeof header);
-        if (kind != RING_DATA && at + 8 <= mask)
-            memcpy(data + at + 8, &number, sizeof number);
-        h->tail[level] += kind == RING_WRAP ? rest : ring_record_bytes((size_t) length);
-        h->sequence[level] += kind == RING_GAP ? number : kind != RING_WRAP;
+    uint64_t *tail = &h->tail[place->level];
+    uint64_t length = kind == RING_DATA ? step->large % (place->mask / 4 + 2) : sizeof(uint64_t);
+    uint64_t rest = place->mask + 1 - (*tail & place->mask);
+    uint64_t number = step->large / 64 % 20000;
+    if (kind == RING_INVALID || kind > RING_GAP)
+        length = 0;
+    if (ring_record_bytes((size_t) length) > rest && (step->small & 0x400) == 0) {
+        memory_write_word(h, place->data + (*tail & place->mask), (uint64_t) RING_WRAP << 32);
+        *tail += rest;
     }
-    atomic_store(&control->tail, h->tail[level]);
+    uint64_t header = (length | (uint64_t) kind << 32) + (step->small & 0x800 ? step->large >> 16 : 0);
+    memory_write_word(h, place->data + (*tail & place->mask), header);
+    if (kind != RING_DATA)
+        memory_write_word(h, place->data + (*tail & place->mask) + RING_HEADER, number);
+    *tail += kind == RING_WRAP ? rest : ring_record_bytes((size_t) length);
+    h->sequence[place->level] += kind == RING_GAP ? number : kind != RING_WRAP;
+}
+
+static void hostile_record(struct hostile *h, const struct step *step)
+{
+    struct place place;
+    if (!hostile_place(h, step->what / 64, &place))
+        return;
+    for (unsigned count = 1 + (step->small & 8 ? step->small / 16 % 64 : 0); count > 0; count--)
+        record_put(h, &place, step);
+    memory_write_word(h, place.control + CONTROL(tail), h->tail[place.level]);
 }
 
 /* The packet, and the record that belongs to it. */
 static void hostile_large_whole(struct hostile *h, const struct step *step)
 {
     struct step part = *step;
-    uint16_t rest = step->small & 0xf010;
+    uint16_t rest = step->small & 0xf810;
     part.small = (uint16_t) (rest | (h->geometry.levels == 0 ? 0 : step->what / 64 % h->geometry.levels));
     part.what &= 63;
     hostile_large(h, &part);
@@ -390,22 +399,20 @@ static void hostile_large_whole(struct hostile *h, const struct step *step)
     hostile_record(h, &part);
 }
 
-/* Bytes at a place from which something may be read soon: a header, a payload. */
-static void hostile_bytes(struct hostile *h, const struct step *step)
+/* A word at a place from which something may be read soon: a header, a payload. */
+static void hostile_bytes(const struct hostile *h, const struct step *step)
 {
-    uint32_t level;
-    struct ring_control *control;
-    unsigned char *data;
-    if (!hostile_ring(h, step->what / 64, &level, &control, &data))
+    struct place place;
+    if (!hostile_place(h, step->what / 64, &place))
         return;
-    uint64_t mask = h->geometry.capacity[level] - 1;
-    uint64_t at = (step->small & 8 ? h->tail[level] : atomic_load(&control->handed)) + step->small / 16 * 8;
+    uint64_t at = step->small & 8 ? h->tail[place.level] : control_word(h, &place, CONTROL(handed));
+    at += step->small / 16 * 8;
     if (step->small & 1)
         at = step->small * 8;
     uint64_t word = step->small & 2 ? step->large : (uint64_t) step->large << 32 | step->large >> 16;
     if (step->small & 4)
         word = (uint64_t) (step->large % 8) << 32 | step->large % 16384;
-    memcpy(data + (at & mask & ~(uint64_t) 7), &word, sizeof word);
+    memory_write_word(h, place.data + (at & place.mask & ~(uint64_t) 7), word);
 }
 
 /* Tries to take away what the slot has mapped. */
@@ -447,6 +454,11 @@ static void hostile_bell(struct hostile *h, const struct step *step)
         (void) fcntl(h->doorbell, F_SETFL, step->small & 512 ? 0 : O_NONBLOCK);
 }
 
+bool hostile_can_ring(uint64_t writer)
+{
+    return writer >= 1 && writer <= HOSTILE_WRITERS && hostiles[writer - 1].doorbell >= 0;
+}
+
 void hostile_ring_all(void)
 {
     for (unsigned i = 0; i < HOSTILE_WRITERS; i++) {
@@ -460,7 +472,8 @@ void hostile_ring_all(void)
 
 void hostile_do(const struct step *step, const struct sockaddr_un *address)
 {
-    struct hostile *h = &hostiles[step->what % HOSTILE_WRITERS];
+    static const unsigned char whose[] = {0, 0, 0, 0, 1, 1, 2, 0};
+    struct hostile *h = &hostiles[whose[step->what % 8]];
     unsigned operation = step->operation % HOSTILE_OPERATIONS;
     if (operation == 0)
         hostile_connect(h, step, address);
