@@ -68,6 +68,7 @@ struct slot_config {
 struct slot_budget {
     size_t messages;
     size_t bytes;
+    bool brisk;    /* it is larger than usual: slot_take returns SLOT_MORE after a callback that has taken its time */
     size_t urgent; /* so many messages above MR_NORMAL may be brought besides, when either is used up */
     bool stop;     /* set by deliver: nothing further in this call, which returns SLOT_MORE */
 };

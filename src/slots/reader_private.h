@@ -17,6 +17,9 @@
  * follows until the turn has lasted so long: then the slot goes to the back of the port's run queue. */
 #define TURN_MESSAGES ((size_t) 64)
 #define TURN_BYTES    ((size_t) 256 * 1024)
+/* While nobody waits in the port a turn's next share is twice as large, up to so much. */
+#define SHARE_MESSAGES_MOST ((size_t) 1024)
+#define SHARE_BYTES_MOST    ((size_t) 4 * 1024 * 1024)
 #define TURN_NS       UINT64_C(10000) /* where others wait in the port */
 #define TURN_ALONE_NS UINT64_C(50000) /* where nobody does */
 

@@ -169,12 +169,19 @@ static void turn_await(mr_reader *reader)
         condition_wait(&reader->changed, &reader->lock);
 }
 
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 static void turn_run(mr_reader *reader)
 {
     struct pool_cache *cache = process_cache_borrow();
     enum slot_taken taken;
     size_t wanted = 0;
     uint64_t began = clock_now();
+    size_t messages = TURN_MESSAGES;
+    size_t bytes = TURN_BYTES;
     mutex_lock(&reader->lock);
     reader->turn = TURN_RUNNING;
     reader->callback_thread = thread_self();
@@ -182,11 +189,14 @@ static void turn_run(mr_reader *reader)
         turn_await(reader);
         taken = SLOT_MORE;
         if (!reader_halted(reader) && reader->queue.messages == 0)
-            taken = reader_take(reader, cache, TURN_MESSAGES, TURN_BYTES, &wanted);
+            taken = reader_take(reader, cache, messages, bytes, &wanted);
         if (reader->queue.messages > 0) {
             reader_publish(reader); /* what waits is seen while callbacks take their time */
             turn_deliver(reader, cache);
         }
+        bool quiet = port_quiet(reader->backend);
+        messages = quiet ? least(2 * messages, SHARE_MESSAGES_MOST) : TURN_MESSAGES;
+        bytes = quiet ? least(2 * bytes, SHARE_BYTES_MOST) : TURN_BYTES;
     } while (turn_goes_on(reader, taken, began));
     reader->callback_thread = 0;
     process_cache_return(cache);

@@ -63,6 +63,7 @@ struct ring_large_kept {
 struct ring_link {
     struct slot_link base; /* first */
     uint64_t looked;       /* clock_coarse, when the socket was last looked at */
+    uint32_t since;        /* messages that went the fast way since then */
     enum session_state state;
     int socket;
     int doorbell;

@@ -6,8 +6,9 @@
  *
  * Owners, invariants: ring_link_linux.h.
  * F1      The fast way is taken where `fast` allows it (I4), the clock's tick is the one of the last look at the
- *         socket, and the reader does not sleep: so a reader's end is seen by the next message if it slept, else
- *         within a tick.
+ *         socket, and the reader does not sleep. The clock is asked for the first CLOCK_FIRST messages after a look, and
+ *         for every CLOCK_EVERY-th from then on: so a reader's end is seen by the next message if it slept, or if messages
+ *         come one or a few in a tick; and within a tick, and a few messages, where they come fast.
  * F2      Before the answer at most RING_FIRST_BYTES of a ring are unacknowledged: so much every reader maps.
  * F3      LARGE is sent before the record is committed. If the record cannot be committed after all, the reader drops
  *         the orphan at the next LARGE or at the end.
@@ -20,6 +21,10 @@
 #include <unistd.h>
 
 #include "queue/status.h"
+
+/* F1 */
+#define CLOCK_FIRST 8u
+#define CLOCK_EVERY 16u
 
 #define PAUSE_FIRST_NS UINT64_C(1000000)
 #define PAUSE_LAST_NS  UINT64_C(100000000)
@@ -343,10 +348,17 @@ static int send_slowly(struct ring_link *l, const void *data, size_t length, uin
     return status == MR_E_GONE ? fail_gone(l) : status;
 }
 
+/* F1: the clock costs as much as a small message. */
+static inline bool is_tick_same(struct ring_link *l)
+{
+    uint32_t since = l->since++;
+    return (since >= CLOCK_FIRST && since % CLOCK_EVERY != 0) || clock_coarse() == l->looked;
+}
+
 int ring_link_send(struct ring_link *l, const void *data, size_t length, uint32_t priority)
 {
     struct link_level *lv = &l->level[priority];
-    if (length < lv->fast && clock_coarse() == l->looked &&
+    if (length < lv->fast && is_tick_same(l) &&
         atomic_load_explicit(&lv->ring.control->asleep, memory_order_relaxed) == lv->ring.rung) { /* F1 */
         void *payload = ring_claim(&lv->ring, length);
         if (payload != NULL) {

@@ -420,6 +420,7 @@ void session_look(struct ring_link *l)
     struct status_memo before;
     status_save(&before);
     l->looked = clock_coarse();
+    l->since = 0;
     for (unsigned n = 0; session_alive(l); n++) {
         union ring_any_packet packet;
         int descriptor;

@@ -19,8 +19,10 @@
 #define SHARE_BYTES          ((size_t) 64 * 1024)
 /* So many messages above MR_NORMAL come one after another while a normal one waits. */
 #define URGENT_RUN 64u
-/* After so many messages the inner set is asked again. */
+/* After so many messages the inner set is asked again, if that was not done just before: asking costs as much as taking
+ * several messages. */
 #define HARVEST_MESSAGES 64u
+#define HARVEST_NS       UINT64_C(20000)
 
 struct uid_count {
     uint32_t uid;
@@ -162,6 +164,7 @@ struct taking {
     bool refused; /* deliver has refused a message: nothing further */
     bool late;    /* a callback has taken its time: look at everything */
     unsigned since_harvest;
+    uint64_t harvested; /* clock_now */
     unsigned callbacks;
     unsigned until_clock;
     uint64_t clock;                    /* at the last look */

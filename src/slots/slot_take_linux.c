@@ -453,17 +453,26 @@ static void slot_open_doors(slot *s, struct taking *t)
         ring_hear_guests(s);
 }
 
+static void taking_harvest(slot *s, struct taking *t)
+{
+    t->harvested = clock_now();
+    (void) slot_harvest(s);
+    if (s->resting.first != NULL)
+        (void) slot_arm_resting(s);
+}
+
 /* Serves the lists until nobody has anything, or the taking has to end. */
 static enum serving slot_serve(slot *s, struct taking *t)
 {
     size_t quiet = 0;
     for (;;) {
         if (t->late || t->since_harvest >= HARVEST_MESSAGES) {
+            if (t->late && t->budget->brisk)
+                return SERVED_OVER;
+            if (t->late || clock_now() - t->harvested >= HARVEST_NS)
+                taking_harvest(s, t);
             t->late = false;
             t->since_harvest = 0;
-            (void) slot_harvest(s);
-            if (s->resting.first != NULL)
-                (void) slot_arm_resting(s);
         }
         slot_open_doors(s, t);
         bool normal = taking_allows_normal(t);
@@ -507,7 +516,7 @@ enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget 
     t.since_harvest = t.callbacks = 0;
     t.until_clock = s->clock_every;
     t.coarse = clock_coarse();
-    t.clock = clock_now();
+    t.clock = t.harvested = clock_now();
     t.buffer = NULL;
     t.filled = NULL;
     t.plain.pool = s->pool;
