@@ -138,6 +138,8 @@ bool slot_holds(slot *s);
 /* Acknowledges the message of this token, once; a second time, and after the end of its slot or writer, nothing happens.
  * Any thread, no lock of the caller's that deliver or on_ready take. */
 void slot_acknowledge(const struct slot_token *token);
+/* Before slot_close: is the writer of this message there still, and has it, as long as it is not acknowledged? */
+bool slot_kept(const struct slot_token *token);
 
 /* The writers that have a ring, or a connection, the busiest (by bytes) first: as many as there is room for. Returns how
  * many there are. Any thread, but during slot_rename. */

@@ -592,6 +592,12 @@ void slot_acknowledge(const struct slot_token *token)
     (void) token;
 }
 
+bool slot_kept(const struct slot_token *token)
+{
+    (void) token;
+    return false;
+}
+
 size_t slot_writers(slot *s, mr_reader_writer *writers, size_t room)
 {
     (void) s, (void) writers, (void) room;

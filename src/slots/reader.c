@@ -16,8 +16,8 @@
  * I5      In a forked child no lock is touched and nothing changed: another thread of the parent may have been inside.
  * I6      A callback may run inside slot_take, so `taking` may be the calling thread's own, and is then not waited for:
  *         a rename is made in between, a close is left to the turn.
- * I7      What waits unacknowledged when the reader is closed is its writer's again: it is not lost. Only what has no
- *         token is.
+ * I7      What waits unacknowledged when the reader is closed is its writer's again, if that is there still: it is not
+ *         lost. All else that waits is.
  * H1      `halted` is stored before mr_reader_pause, _stop and _close return (or wait), and loaded before and after
  *         each direct callback. Relaxed will do: who sends a message after a pause has returned has made the lane pass
  *         on the store with the message. What was there before may be in its callback already, as ever.
@@ -339,15 +339,17 @@ int mr_reader_rename(mr_reader *reader, const char *name)
 uint64_t reader_finish(mr_reader *reader)
 {
     uint64_t lost = 0;
+    uint64_t left = 0; /* with the slot */
     (void) pool_cancel(reader->pool, &reader->waiter);
-    slot_close(reader->slot, false, &lost);
     struct queue_node *node = queue_drain(&reader->queue);
     while (node != NULL) {
         struct queue_node *next = node->next;
-        lost += message_of_node(node)->token.window == NULL; /* I7 */
+        lost += !slot_kept(&message_of_node(node)->token); /* I7 */
         buffer_release(slot_message_buffer(message_of_node(node)), NULL);
         node = next;
     }
+    slot_close(reader->slot, false, &left);
+    lost += left;
     mr_port *bound = reader->port;
     reader_free(reader);
     if (bound != NULL)

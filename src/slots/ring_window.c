@@ -233,6 +233,17 @@ static void window_mark(struct ring_window *w, uint64_t number)
         window_advance(w);
 }
 
+void *ring_window_context(const struct slot_token *token)
+{
+    struct ring_window *w = token->window;
+    if (w == NULL || w->process != process_generation())
+        return NULL;
+    mutex_lock(&w->lock);
+    void *context = w->generation == token->generation ? w->owner.context : NULL;
+    mutex_unlock(&w->lock);
+    return context;
+}
+
 void ring_window_acknowledge(const struct slot_token *token)
 {
     struct ring_window *w = token->window;

@@ -91,6 +91,9 @@ bool ring_window_await(struct ring_window *w);
 /* Messages added and not acknowledged. Any thread that keeps it from being closed. */
 uint64_t ring_window_unacknowledged(struct ring_window *w);
 
+/* The owner's context; NULL: the token means nothing any more. The caller keeps the owner from going meanwhile. */
+void *ring_window_context(const struct slot_token *token);
+
 /* Any thread, at any time. */
 void ring_window_acknowledge(const struct slot_token *token);
 

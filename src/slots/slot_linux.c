@@ -245,3 +245,9 @@ void slot_acknowledge(const struct slot_token *token)
 {
     ring_window_acknowledge(token);
 }
+
+bool slot_kept(const struct slot_token *token)
+{
+    const struct ring_session *x = ring_window_context(token);
+    return x != NULL && !ring_session_has_hung_up(x);
+}

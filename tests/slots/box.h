@@ -35,6 +35,7 @@ static inline void box_message(mr_reader *reader, const mr_message *message, voi
 {
     struct box *box = context;
     CHECK_EQ(atomic_fetch_add(&box->inside, 1), 0); /* one at a time */
+    CHECK_EQ(message->lane, slots_lane()->lane);
     if (box->ordered) {
         uint32_t number;
         CHECK_EQ(message->length, sizeof number);

@@ -45,6 +45,13 @@ mr_writer *slots_writer(const char *name, const mr_writer_options *options)
     return writer;
 }
 
+uint64_t slots_unacknowledged(mr_writer *writer)
+{
+    mr_writer_statistics statistics = {.size = sizeof statistics};
+    CHECK_STATUS(mr_writer_get_statistics(writer, &statistics), MR_OK);
+    return statistics.unacknowledged;
+}
+
 /* ---- clients ---- */
 
 enum { CLIENTS_MAX = 8192 };
@@ -100,6 +107,11 @@ bool client_gone(int client)
     if (slots_lane()->raw)
         return plain_gone(client);
     return mr_writer_write_timed(clients[client], "x", 1, MR_NORMAL, 0) == MR_E_NO_SLOT;
+}
+
+mr_writer *client_writer(int client)
+{
+    return slots_lane()->raw ? NULL : clients[client];
 }
 
 void client_await_end(int client)

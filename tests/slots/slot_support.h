@@ -60,6 +60,8 @@ uint64_t slots_lost(uint64_t unread);
 /* A library writer of this run's lane, and the options for one (the defaults else). */
 mr_writer_options slots_writer_options(void);
 mr_writer *slots_writer(const char *name, const mr_writer_options *options);
+/* Of a writer's messages, those that no reader has acknowledged. */
+uint64_t slots_unacknowledged(mr_writer *writer);
 
 /* A client of this run's lane, by a number: a plain one, or a library writer that waits for room as long as it takes and
  * does not linger. The functions are those of the plain ones below. */
@@ -70,6 +72,8 @@ void client_text(int client, const char *text);
 /* The slot takes no message of this length. */
 void client_send_too_big(int client, const void *data, size_t length);
 bool client_gone(int client);
+/* The library writer that it is; NULL where clients are plain ones. */
+mr_writer *client_writer(int client);
 void client_await_end(int client);
 
 /* A plain client, by a number: nothing but the system's calls (Linux: a socket; Windows: a file handle). */

@@ -83,6 +83,16 @@ void plain_send(int client, const void *data, size_t length)
     CHECK_MSG(sent == (ssize_t) length, "send of %zu bytes: %zd, %s", length, sent, strerror(errno));
 }
 
+bool client_try(int client, const void *data, size_t length)
+{
+    mr_writer *writer = client_writer(client);
+    if (writer == NULL)
+        return send(client, data, length, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t) length;
+    int status = mr_writer_write_timed(writer, data, length, MR_NORMAL, 0);
+    CHECK(status == MR_OK || status == MR_E_TIMEOUT);
+    return status == MR_OK;
+}
+
 void plain_close(int client)
 {
     CHECK_EQ(close(client), 0);

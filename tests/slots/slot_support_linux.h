@@ -12,6 +12,9 @@
 struct sockaddr_un plain_address(const char *name);
 int plain_dial(const struct sockaddr_un *address);
 
+/* Sends what there is room for at this moment: true, it is handed over. */
+bool client_try(int client, const void *data, size_t length);
+
 /* Runs `body` in a forked child, which exits 0 when it returns. */
 pid_t slots_fork(void (*body)(void *argument), void *argument);
 /* Waits for a child; it must have exited 0. */

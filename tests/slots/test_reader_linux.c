@@ -12,38 +12,40 @@ TEST(names, rename_old_name_gone_new_name_live_writers_of_the_old_one_see_it_gon
     slots_begin();
     mr_reader *reader = slots_reader("old", NULL);
     struct sockaddr_un old = plain_address("old");
-    int accepted = plain_connect("old");
-    plain_text(accepted, "accepted");
+    int accepted = client_connect("old");
+    client_text(accepted, "accepted");
     mr_reader_information information;
     CHECK_STATUS(mr_reader_info(reader, &information), MR_OK); /* into the queue */
-    plain_text(accepted, "in the socket");
-    int waiting = plain_connect("old"); /* not accepted yet */
-    plain_text(waiting, "in the backlog");
+    client_text(accepted, "handed over");
+    int waiting = client_connect("old"); /* not accepted yet */
+    client_text(waiting, "by one who waits to be accepted");
     CHECK_STATUS(mr_reader_rename(reader, "new"), MR_OK);
     char path[256];
     CHECK_STATUS(mr_slot_path("old", path, sizeof path), MR_E_NO_SLOT);
     CHECK(plain_dial(&old) < 0);
-    CHECK(send(accepted, "x", 1, MSG_NOSIGNAL) < 0);
-    CHECK(send(waiting, "x", 1, MSG_NOSIGNAL) < 0);
-    int client = plain_connect("new");
-    plain_text(client, "new name");
+    CHECK(client_gone(accepted));
+    CHECK(client_gone(waiting));
+    int client = client_connect("new");
+    client_text(client, "new name");
     slots_expect(reader, "accepted");
     /* Two writers, so in either order; but both before what was sent to the new name. */
-    char buffer[32] = "";
+    char buffer[64] = "";
     size_t length;
     unsigned found = 0;
     for (int i = 0; i < 2; i++) {
         CHECK_STATUS(mr_reader_read(reader, buffer, sizeof buffer, &length, MR_FOREVER), MR_OK);
-        found |= strcmp(buffer, "in the socket") == 0 ? 1u : strcmp(buffer, "in the backlog") == 0 ? 2u : 4u;
+        found |= strcmp(buffer, "handed over") == 0                       ? 1u
+                 : strcmp(buffer, "by one who waits to be accepted") == 0 ? 2u
+                                                                          : 4u;
     }
     CHECK_EQ(found, 3);
     slots_expect(reader, "new name");
     CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
     CHECK_EQ(information.count, 0);
     CHECK_EQ(slots_statistics(reader).connections, 1);
-    close(accepted);
-    close(waiting);
-    close(client);
+    client_close(accepted);
+    client_close(waiting);
+    client_close(client);
     slots_close(reader);
 }
 
@@ -212,14 +214,14 @@ TEST(acknowledge, in_a_forked_child_is_refused)
     mr_reader_options options = MR_READER_OPTIONS_INIT;
     options.acknowledge_by_hand = 1;
     mr_reader *reader = slots_reader("forked", &options);
-    int client = plain_connect("forked");
-    plain_text(client, "the parent's");
+    int client = client_connect("forked");
+    client_text(client, "the parent's");
     const mr_message *message = NULL;
     CHECK_STATUS(mr_reader_receive(reader, &message, MR_FOREVER), MR_OK);
     slots_join(slots_fork(acknowledge_in_child, (void *) (uintptr_t) message));
     CHECK_STATUS(mr_message_acknowledge(message), MR_OK);
     CHECK_STR((const char *) message->data, "the parent's");
     mr_message_release(message);
-    plain_close(client);
+    client_close(client);
     slots_close(reader);
 }

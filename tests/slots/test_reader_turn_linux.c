@@ -1,4 +1,4 @@
-/* test_reader_turn_linux.c: readers with on_message, and what only sockets and forks have. */
+/* test_reader_turn_linux.c: readers with on_message, over each lane: senders, the memory ceiling, forks. */
 #include "box.h"
 #include "slot_support_linux.h"
 
@@ -32,8 +32,8 @@ TEST(callback, message_tells_sender_lane_level_and_its_accessors_agree)
     options.on_message = keep_one;
     options.context = &got;
     mr_reader *reader = slots_reader("fields", &options);
-    int client = plain_connect("fields");
-    plain_text(client, "hello");
+    int client = client_connect("fields");
+    client_text(client, "hello");
     counter_await(&got, 1);
     const mr_message *first = seen;
     CHECK_EQ(first->length, 5);
@@ -45,24 +45,24 @@ TEST(callback, message_tells_sender_lane_level_and_its_accessors_agree)
     CHECK_EQ(first->sender.uid, getuid());
     CHECK_EQ(first->sender.gid, getgid());
     CHECK(first->sender.writer != 0);
-    CHECK_STR(mr_lane_name(first->lane), "plain");
+    CHECK_STR(mr_lane_name(first->lane), slots_lane()->name);
     CHECK(mr_message_data(first) == first->data);
     CHECK_EQ(mr_message_length(first), 5);
     CHECK_EQ(mr_message_sequence(first), 1);
     CHECK_EQ(mr_message_priority(first), MR_NORMAL);
-    CHECK_EQ(mr_message_lane(first), MR_LANE_PLAIN);
+    CHECK_EQ(mr_message_lane(first), slots_lane()->lane);
     CHECK_EQ(mr_message_redelivered(first), 0);
     CHECK_EQ(mr_message_writer(first), first->sender.writer);
     CHECK_EQ(mr_message_pid(first), first->sender.pid);
     CHECK_EQ(mr_message_uid(first), first->sender.uid);
     CHECK_EQ(mr_message_gid(first), first->sender.gid);
-    plain_text(client, "again");
+    client_text(client, "again");
     counter_await(&got, 2);
     const mr_message *second = seen;
     CHECK_EQ(second->sequence, 2);
     CHECK_EQ(second->sender.writer, first->sender.writer);
-    int other = plain_connect("fields");
-    plain_text(other, "other");
+    int other = client_connect("fields");
+    client_text(other, "other");
     counter_await(&got, 3);
     CHECK_EQ(seen->sequence, 1);
     CHECK(seen->sender.writer != first->sender.writer);
@@ -70,8 +70,8 @@ TEST(callback, message_tells_sender_lane_level_and_its_accessors_agree)
     mr_message_release(second);
     mr_message_release(seen);
     mr_message_release(NULL);
-    close(client);
-    close(other);
+    client_close(client);
+    client_close(other);
     slots_close(reader);
     CHECK_STATUS(mr_port_close(port), MR_OK);
 }
@@ -87,14 +87,14 @@ TEST(callback, at_the_memory_ceiling_the_slots_stop_taking_and_go_on_when_memory
     box.keep = 4096;
     mr_reader *reader = box_reader(&box, "ceiling", port);
     CHECK_STATUS(mr_set_memory_ceiling(4u << 20), MR_E_ARGUMENT);
-    int client = plain_connect("ceiling");
+    int client = client_connect("ceiling");
     static char data[10000];
     unsigned sent = 0;
     mr_memory_statistics memory = {.size = sizeof memory};
     /* Until the pressure has come to the writer: the reader keeps each message, and the memory is 2 MiB. */
     for (bool full = false; !full;) {
         memcpy(data, &sent, sizeof sent);
-        if (send(client, data, sizeof data, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t) sizeof data) {
+        if (client_try(client, data, sizeof data)) {
             sent++;
         } else {
             CHECK_STATUS(mr_get_memory_statistics(&memory), MR_OK);
@@ -118,7 +118,7 @@ TEST(callback, at_the_memory_ceiling_the_slots_stop_taking_and_go_on_when_memory
     uint64_t lost = 0;
     int status = mr_reader_close(reader, &lost);
     CHECK_STATUS(status, lost == 0 ? MR_OK : MR_E_UNREAD);
-    CHECK_EQ(counter_get(&box.got) + lost, sent);
+    CHECK_EQ(lost, slots_lost(sent - counter_get(&box.got)));
     for (size_t i = 0; i < counter_get(&box.got); i++) {
         unsigned number;
         if (i < 60)
@@ -127,7 +127,7 @@ TEST(callback, at_the_memory_ceiling_the_slots_stop_taking_and_go_on_when_memory
         CHECK_EQ(number, i);
         mr_message_release(box.kept[i]);
     }
-    close(client);
+    client_close(client);
     CHECK_STATUS(mr_port_close(port), MR_OK);
 }
 
@@ -136,8 +136,8 @@ TEST(callback, starved_reads_by_call_wait_for_memory_too)
     slots_begin();
     CHECK_STATUS(mr_set_memory_ceiling(1u << 20), MR_OK);
     mr_reader *reader = slots_reader("starved", NULL);
-    int client = plain_connect("starved");
-    plain_text(client, "at last");
+    int client = client_connect("starved");
+    client_text(client, "at last");
     struct buffer_pool *pool = process_pool();
     size_t charged = 0;
     while (pool_charge(pool, 1024, false) == POOL_OK)
@@ -155,7 +155,7 @@ TEST(callback, starved_reads_by_call_wait_for_memory_too)
     pool_uncharge(pool, charged);
     CHECK_EQ(poll(&wait, 1, -1), 1);
     slots_expect(reader, "at last");
-    close(client);
+    client_close(client);
     slots_close(reader);
 }
 
@@ -174,11 +174,11 @@ static void child_uses_parents_reader(void *argument)
     mr_reader *own;
     if (mr_reader_open(&own, "child", NULL) != MR_OK)
         _exit(2);
-    int client = plain_connect("child");
-    plain_text(client, "mine");
+    int client = client_connect("child");
+    client_text(client, "mine");
     if (mr_reader_read(own, buffer, sizeof buffer, &length, MR_FOREVER) != MR_OK || strcmp(buffer, "mine") != 0)
         _exit(3);
-    close(client);
+    client_close(client);
     if (mr_reader_close(own, NULL) != MR_OK)
         _exit(4);
     if (mr_reader_open(&own, "forked", NULL) != MR_E_EXISTS)
@@ -189,19 +189,19 @@ TEST(callback, forked_child_is_told_and_the_parents_slot_lives_on)
 {
     slots_begin();
     mr_reader *reader = slots_reader("forked", NULL);
-    int client = plain_connect("forked");
-    plain_text(client, "before");
+    int client = client_connect("forked");
+    client_text(client, "before");
     mr_reader_information information;
     CHECK_STATUS(mr_reader_info(reader, &information), MR_OK);
     slots_join(slots_fork(child_uses_parents_reader, reader));
-    plain_text(client, "after");
+    client_text(client, "after");
     slots_expect(reader, "before");
     slots_expect(reader, "after");
-    int newcomer = plain_connect("forked");
-    plain_text(newcomer, "new");
+    int newcomer = client_connect("forked");
+    client_text(newcomer, "new");
     slots_expect(reader, "new");
-    close(client);
-    close(newcomer);
+    client_close(client);
+    client_close(newcomer);
     slots_close(reader);
 }
 
@@ -219,16 +219,16 @@ TEST(callback, connections_end_for_their_writers_while_a_forked_child_still_hold
     mr_port *port = slots_port(1, 0);
     box_init(&box);
     mr_reader *reader = box_reader(&box, "held", port);
-    int client = plain_connect("held");
-    plain_text(client, "x");
+    int client = client_connect("held");
+    client_text(client, "x");
     counter_await(&box.got, 1);
     int ends[2];
     CHECK_EQ(pipe(ends), 0);
     pid_t child = slots_fork(child_sleeps, ends);
     slots_close(reader);
-    plain_await_end(client);
-    CHECK(send(client, "y", 1, MSG_NOSIGNAL) < 0);
-    close(client);
+    client_await_end(client);
+    CHECK(client_gone(client));
+    client_close(client);
     close(ends[1]);
     close(ends[0]);
     slots_join(child);

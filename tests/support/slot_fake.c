@@ -393,6 +393,11 @@ void slot_acknowledge(const struct slot_token *token)
     mutex_unlock(&world.lock);
 }
 
+bool slot_kept(const struct slot_token *token)
+{
+    return token->window == &world;
+}
+
 size_t slot_writers(slot *s, mr_reader_writer *writers, size_t room)
 {
     mutex_lock(&world.lock);
