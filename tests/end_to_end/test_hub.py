@@ -11,7 +11,7 @@ import subprocess
 import termios
 import threading
 
-from support import DONE, ERROR, LIMIT, TIME, EndToEnd, main
+from support import DONE, ERROR, LIMIT, TIME, TIMEOUT, EndToEnd, main
 
 
 class Hub(EndToEnd):
@@ -78,11 +78,22 @@ class Hub(EndToEnd):
 
     def test_full_disk(self):
         hub = self.hub("--slots", "a", "--output", "/dev/full")
-        self.send("a", "lost")
+        self.connect("a").send(b"lost")
         self.assertEqual(hub.wait(), ERROR)
         self.assertIn("No space left", hub.error_text())
         self.assertIn("1 messages were received but not written", hub.error_text())
         self.assertIn("1 not written", hub.rest()[-1].decode())
+
+    def test_what_one_could_not_write_the_next_one_gets(self):
+        hub = self.hub("--slots", "a", "--output", "/dev/full")
+        sender = self.start("send", "a", "kept", "--wait", str(int(1000 * LIMIT)))
+        self.assertEqual(hub.wait(), ERROR)
+        self.assertNotIn("not written", hub.error_text())  # the sender has it still
+        self.assertIsNone(sender.process.poll())
+        hub = self.hub("--slots", "a", "--output", "out")
+        self.assertEqual(sender.wait(), DONE, sender.error_text())
+        self.stop(hub)
+        self.assertEqual([message["text"] for message in self.output()], ["kept"])
 
     def test_a_disk_that_fills_up_in_the_middle_of_a_write(self):
         def limited():
@@ -91,14 +102,16 @@ class Hub(EndToEnd):
 
         hub = self.hub("--slots", "a", "--output", "out", "--json", preexec_fn=limited)
         hub.signal(signal.SIGSTOP)
-        self.send("a", "text", "--repeat", "100")  # more than fits, and one batch
+        plain = self.connect("a")
+        for _ in range(80):  # more than fits, and one batch
+            plain.send(b"text" * 25)
         hub.signal(signal.SIGCONT)
         self.assertEqual(hub.wait(), ERROR)
         whole = (self.folder / "out").read_bytes().count(b"\n")
         self.assertGreater(whole, 10)
         summary = json.loads(hub.rest()[-1])
         self.assertEqual(summary["messages"], whole)
-        self.assertEqual(summary["unwritten"] + summary["unread"], 100 - whole)
+        self.assertEqual(summary["unwritten"] + summary["unread"], 80 - whole)
         self.assertIn(f"{summary['unwritten']} messages were received but not written", hub.error_text())
 
     def test_head_ends_it_quietly(self):
@@ -157,7 +170,7 @@ class Hub(EndToEnd):
         hub = self.hub("--slots", "a", "--output", "out")
         # It is asked to end before it has seen any of them.
         hub.signal(signal.SIGSTOP)
-        self.send("a", "--lines", input=b"line\n" * 50)
+        self.send("a", "--lines", "--wait", "200", input=b"line\n" * 50, code=TIMEOUT)
         hub.signal(signal.SIGTERM)
         hub.signal(signal.SIGCONT)
         self.assertEqual(hub.wait(), DONE, hub.error_text())

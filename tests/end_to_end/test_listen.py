@@ -148,10 +148,11 @@ class Listen(EndToEnd):
         reading, writing = os.pipe()
         listener = self.listen("a", stdout=writing)
         os.close(writing)
-        self.send("a", "x" * 4000, "--repeat", "200")  # far more than the pipe holds
+        sender = self.start("send", "a", "x" * 4000, "--repeat", "200")  # far more than the pipe holds
         self.until(lambda: self.in_pipe_write(listener), "it waits for the pipe")
         os.close(reading)
         self.assertEqual(listener.wait(), DONE)
+        sender.signal(signal.SIGKILL)  # it waits for the next reader
         self.assertEqual(listener.error_text(), "mailroom: listening on a\n")
 
     @staticmethod
@@ -163,7 +164,7 @@ class Listen(EndToEnd):
     def test_full_disk_is_an_error(self):
         with open("/dev/full", "wb") as full:
             listener = self.listen("a", stdout=full)
-            self.send("a", "lost")
+            self.connect("a").send(b"lost")
             self.assertEqual(listener.wait(), ERROR)
         self.assertIn("No space left", listener.error_text())
         self.assertIn("1 messages were received but not written", listener.error_text())
@@ -172,11 +173,13 @@ class Listen(EndToEnd):
         reading, writing = os.pipe()
         stuck = self.listen("b", stdout=writing)
         os.close(writing)
-        self.send("b", "x" * 4000, "--repeat", "200")
+        sender = self.start("send", "b", "x" * 4000, "--repeat", "200")
+        self.until(lambda: self.in_pipe_write(stuck), "it waits for the pipe")
         stuck.signal(signal.SIGTERM)
         self.assertEqual(stuck.wait(), ERROR)
         self.assertIn("is not read", stuck.error_text())
         os.close(reading)
+        sender.signal(signal.SIGKILL)
 
     def test_a_line_is_flushed_at_once(self):
         listener = self.listen("a")
