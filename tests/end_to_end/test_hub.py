@@ -103,6 +103,7 @@ class Hub(EndToEnd):
         hub = self.hub("--slots", "a", "--output", "out", "--json", preexec_fn=limited)
         hub.signal(signal.SIGSTOP)
         plain = self.connect("a")
+        plain.setblocking(True)  # with a time-out it would wait for three quarters of its buffer to be free
         for _ in range(80):  # more than fits, and one batch
             plain.send(b"text" * 25)
         hub.signal(signal.SIGCONT)
