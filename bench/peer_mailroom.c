@@ -20,6 +20,9 @@ struct host_slot {
     struct host *host;
     mr_reader *reader;
     unsigned number;
+    mr_lane lane; /* these three are the host's, at hand */
+    peer_sink sink;
+    void *context;
 };
 
 struct host {
@@ -27,8 +30,6 @@ struct host {
     struct host_slot *slots;
     unsigned count;
     mr_lane lane;
-    peer_sink sink;
-    void *context;
     _Atomic uint64_t strays; /* messages by another lane than the one asked for */
     _Atomic int stray_lane;
     mutex lock;
@@ -60,11 +61,11 @@ static void on_message(mr_reader *reader, const mr_message *message, void *conte
 {
     struct host_slot *slot = context;
     (void) reader;
-    if (message->lane != slot->host->lane) {
+    if (message->lane != slot->lane) {
         atomic_store_explicit(&slot->host->stray_lane, (int) message->lane, memory_order_relaxed);
         atomic_fetch_add_explicit(&slot->host->strays, 1, memory_order_relaxed);
     }
-    slot->host->sink(slot->host->context, slot->number, message->data, message->length);
+    slot->sink(slot->context, slot->number, message->data, message->length);
 }
 
 static void host_close(void *reader)
@@ -139,8 +140,11 @@ static int host_open(void **reader, const struct peer_options *options, mr_lane 
 static int host_run(void *reader, peer_sink sink, void *context, const atomic_bool *stop)
 {
     struct host *host = reader;
-    host->sink = sink;
-    host->context = context;
+    for (unsigned s = 0; s < host->count; s++) {
+        host->slots[s].lane = host->lane;
+        host->slots[s].sink = sink;
+        host->slots[s].context = context;
+    }
     for (unsigned s = 0; s < host->count; s++) {
         mr_reader_resume(host->slots[s].reader);
     }

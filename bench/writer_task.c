@@ -19,7 +19,7 @@
 #include "task.h"
 
 #define GROUPS_A_SECOND  5000.0
-#define LOOK_AT_CLOCK    16u /* messages, when sending flat out */
+#define LOOK_AT_CLOCK    64u /* messages, when sending flat out */
 #define FLUSH_TIMEOUT_MS 30000u
 #define MIX_PARTS        1000u
 
