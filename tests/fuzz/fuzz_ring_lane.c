@@ -15,6 +15,7 @@
  *         most, as a violation; and when everybody has gone nothing is left: descriptors, mappings, charges, buffers.
  * I6      The slot itself never closes a file that it has not had confirmed.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <sched.h>
@@ -39,7 +40,6 @@
 #define RENAMES     4u
 #define GUARD       ((size_t) 1 << 20)
 #define MAPPINGS    64u
-#define DESCRIPTORS 256 /* more are not open here */
 
 struct held {
     struct buffer *buffer; /* NULL: only to be acknowledged */
@@ -468,33 +468,29 @@ static void check_sessions(void)
     }
 }
 
-static size_t count_descriptors(void)
+/* How many there are; also says which, if `tell`. */
+static size_t count_descriptors(bool tell)
 {
     size_t count = 0;
-    for (int descriptor = 0; descriptor < DESCRIPTORS; descriptor++)
-        count += fcntl(descriptor, F_GETFD) >= 0;
-    return count;
-}
-
-static void tell_descriptors(void)
-{
-    for (int descriptor = 0; descriptor < DESCRIPTORS; descriptor++) {
-        char path[32], what[128];
-        snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
-        ssize_t length = readlink(path, what, sizeof what - 1);
+    DIR *directory = opendir("/proc/self/fd");
+    DEMAND(directory != NULL);
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL; count++) {
+        char what[128];
+        ssize_t length = tell ? readlinkat(dirfd(directory), entry->d_name, what, sizeof what) : 0;
         if (length > 0)
-            fprintf(stderr, "open: %d %.*s\n", descriptor, (int) length, what);
+            fprintf(stderr, "open: %s %.*s\n", entry->d_name, (int) length, what);
     }
+    closedir(directory);
+    return count;
 }
 
 /* The janitor's thread closes what it was given when it comes to it. */
 static void check_descriptors(void)
 {
     uint64_t give_up = clock_now() + UINT64_C(5000000000);
-    while (process.counted && count_descriptors() != process.descriptors) {
+    while (process.counted && count_descriptors(false) != process.descriptors) {
         if (clock_now() >= give_up) {
-            tell_descriptors();
-            DEMAND(count_descriptors() == process.descriptors);
+            DEMAND(count_descriptors(true) == process.descriptors);
         }
         sched_yield();
     }
@@ -551,6 +547,8 @@ static void process_begin(void)
     struct pool_options options = {
         .ceiling = 1 << 20, .urgent_share = POOL_SHARE_DEFAULT, .header_bytes = sizeof(struct slot_message)};
     const char *base = getenv("TMPDIR");
+    if (base == NULL && access("/dev/shm", W_OK) == 0)
+        base = "/dev/shm";
     snprintf(directory, sizeof directory, "%.70s/mr-fuzz-XXXXXX", base != NULL && base[0] == '/' ? base : "/tmp");
     hostile_prepare();
     DEMAND(mkdtemp(directory) != NULL && setenv("MAILROOM_DIR", directory, 1) == 0);
@@ -591,7 +589,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         process.counted = true;
     }
     is_taker = true;
-    process.descriptors = count_descriptors();
+    process.descriptors = count_descriptors(false);
     world_run(&program);
     return 0;
 }

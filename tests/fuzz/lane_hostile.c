@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -110,7 +111,8 @@ static int file_other(unsigned which)
 /* What is passed as a packet's descriptor: mostly memory of `size` bytes, sealed with `good`. */
 static int file_make(const struct step *step, size_t size, unsigned good)
 {
-    switch (step->small >> 11) {
+    static const unsigned first = 22; /* a step of zeros is as it should be */
+    switch (step->small >> 11 < first ? UINT_MAX : (step->small >> 11) - first) {
     case 0:
         return file_memory(size, 0);
     case 1:
@@ -124,7 +126,7 @@ static int file_make(const struct step *step, size_t size, unsigned good)
     case 5:
         return file_memory(size + 4096, good);
     case 6:
-        return file_memory(size > 0 ? size - 1 : 1, good);
+        return file_memory(step->small & 1 && size > 0 ? size - 1 : 0, good);
     case 7:
         return file_memory(size, good ^ F_SEAL_WRITE);
     case 8:
@@ -239,7 +241,11 @@ static void hostile_large(struct hostile *h, const struct step *step)
         large.length = step->small & 0x200 ? UINT64_MAX - large.length : large.length << 16;
     int file = file_make(step, large.length < (1 << 20) ? (size_t) large.length : 4096,
                          F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL | F_SEAL_WRITE);
-    packet_send_bent(h, step, &large, sizeof large, file);
+    /* Perhaps many, of which a record names at most one. */
+    for (unsigned count = 1 + (step->what & 128 ? step->large >> 27 : 0); count > 0; count--) {
+        packet_send_bent(h, step, &large, sizeof large, file);
+        large.sequence++;
+    }
     close_if(&file);
 }
 
@@ -356,7 +362,8 @@ static void hostile_word(const struct hostile *h, const struct step *step)
 /* One record at the tail, as an honest writer would commit it, or almost. */
 static void record_put(struct hostile *h, const struct place *place, const struct step *step)
 {
-    static const uint32_t kinds[] = {RING_DATA, RING_DATA, RING_DATA, RING_LARGE, RING_GAP, RING_WRAP, RING_INVALID, 7};
+    static const uint32_t kinds[] = {RING_DATA, RING_DATA, RING_LARGE,   RING_LARGE,
+                                     RING_GAP,  RING_WRAP, RING_INVALID, 7};
     uint32_t kind = kinds[step->small % 8];
     uint64_t *tail = &h->tail[place->level];
     uint64_t length = kind == RING_DATA ? step->large % (place->mask / 4 + 2) : sizeof(uint64_t);

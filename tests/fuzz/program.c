@@ -61,24 +61,28 @@ static size_t random_below(uint32_t *state, size_t bound)
     return bound == 0 ? 0 : random_next(state) % bound;
 }
 
-/* Small numbers, powers of two and their neighbours come often. */
-static void step_random(uint8_t *bytes, uint32_t *state)
+/* Mostly a small number, or a power of two or its neighbour. */
+static uint32_t random_number(uint32_t *state)
 {
-    for (size_t i = 0; i < STEP; i++)
-        bytes[i] = (uint8_t) random_next(state);
-    uint32_t large = random_next(state) % 3 - 1;
     switch (random_next(state) % 4) {
     case 0:
-        large += UINT32_C(1) << random_next(state) % 32;
-        break;
+        return random_next(state) % 16;
     case 1:
-        large += random_next(state) % 64;
-        break;
+        return (UINT32_C(1) << random_next(state) % 32) + random_next(state) % 3 - 1;
+    case 2:
+        return 0;
     default:
-        return;
+        return random_next(state);
     }
+}
+
+static void step_random(uint8_t *bytes, uint32_t *state)
+{
+    uint32_t small = random_number(state), large = random_number(state);
+    bytes[0] = (uint8_t) random_next(state);
+    bytes[1] = (uint8_t) (random_next(state) % 2 == 0 ? random_next(state) : random_next(state) % 4 * 64);
+    memcpy(bytes + 2, &small, sizeof(uint16_t));
     memcpy(bytes + 4, &large, sizeof large);
-    memcpy(bytes + 2, &large, sizeof(uint16_t));
 }
 
 /* Makes room for `count` steps at step `at`; returns the new size, or the old one if there is no room. */
