@@ -69,12 +69,14 @@ struct slot_budget {
     size_t messages;
     size_t bytes;
     bool brisk;    /* it is larger than usual: slot_take returns SLOT_MORE after a callback that has taken its time */
+    bool linger;   /* rings that are found empty are not put to sleep: SLOT_QUIET */
     size_t urgent; /* so many messages above MR_NORMAL may be brought besides, when either is used up */
     bool stop;     /* set by deliver: nothing further in this call, which returns SLOT_MORE */
 };
 
 enum slot_taken {
     SLOT_EMPTY,  /* nothing was left at the last look */
+    SLOT_QUIET,  /* the same, but nobody would be told of what comes (slot_holds): call again, soon */
     SLOT_MORE,   /* the budget is spent, or `stop` was set, or a message refused: call again */
     SLOT_STARVED /* the pool refused a buffer of *wanted bytes: wait for the pool */
 };

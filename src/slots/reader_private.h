@@ -20,8 +20,14 @@
 /* While nobody waits in the port a turn's next share is twice as large, up to so much. */
 #define SHARE_MESSAGES_MOST ((size_t) 1024)
 #define SHARE_BYTES_MOST    ((size_t) 4 * 1024 * 1024)
-#define TURN_NS       UINT64_C(10000) /* where others wait in the port */
-#define TURN_ALONE_NS UINT64_C(50000) /* where nobody does */
+#define TURN_NS             UINT64_C(10000) /* where others wait in the port */
+#define TURN_ALONE_NS       UINT64_C(50000) /* where nobody does */
+
+/* A slot whose rings are empty goes round through the port so often before they are put to sleep, as long as others wait
+ * there: sleeping costs a barrier on every processor and a doorbell, and a turn that finds nothing costs little. */
+#define QUIET_ROUNDS 8u
+/* A turn that begins so soon after another on the same thread: the port is busy, with events perhaps that wait in it unseen. */
+#define STRAIGHT_NS UINT64_C(20000)
 
 /* While there is no memory for normal messages the lanes are asked so often for urgent ones, for which some is kept. */
 #define STARVED_LOOK_NS UINT64_C(5000000)
@@ -62,6 +68,8 @@ struct mr_reader {
     struct queue_node *batch_first;
     struct queue_node *batch_last;
     struct slot_budget *budget; /* of the present slot_take */
+    bool lingers;               /* a turn: for the next slot_take */
+    unsigned quiet_rounds;      /* turns: so many in a row have brought nothing */
     size_t keep_messages;       /* so much may go into the batch yet */
     size_t keep_bytes;
     _Atomic uint64_t direct_messages; /* handed to on_message without the queue */

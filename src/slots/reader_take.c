@@ -148,7 +148,8 @@ enum slot_taken reader_take(mr_reader *reader, struct pool_cache *cache, size_t 
 {
     size_t room_messages = rest(reader->queue_messages, reader->queue.messages);
     size_t room_bytes = rest(reader->queue_bytes, reader->queue.bytes);
-    struct slot_budget budget = {.messages = messages, .bytes = bytes, .brisk = messages > TURN_MESSAGES};
+    struct slot_budget budget = {
+        .messages = messages, .bytes = bytes, .brisk = messages > TURN_MESSAGES, .linger = reader->lingers};
     reader->keep_messages = room_messages;
     reader->keep_bytes = room_bytes;
     if (reader->on_message == NULL) { /* everything goes into the queue */

@@ -21,6 +21,8 @@
  * I7      A turn takes at most a share, and delivers at most a share of what waits; then further shares, until TURN_NS
  *         have passed, or TURN_ALONE_NS with nobody waiting in the port: the way through the port costs as much as some
  *         dozens of messages. A share of slow callbacks is the last one.
+ *         What is found empty while others wait goes round with them a few times before it is put to sleep (SLOT_QUIET,
+ *         which is I2's: ready).
  * I8      While the pool refuses memory for normal messages the lanes are asked for urgent ones every STARVED_LOOK_NS,
  *         because memory is kept for those. So two things may lead out of TURN_STARVED: the waiter's packet and the
  *         look. Whichever comes first takes the other back, or leaves the turn to it; a look that comes too late finds
@@ -145,7 +147,7 @@ static void turn_leave(mr_reader *reader, enum slot_taken taken, size_t wanted)
     reader_publish(reader);
     if (reader_halted(reader)) {
         reader->turn = TURN_PARKED;
-    } else if (reader->queue.messages > 0 || taken == SLOT_MORE) {
+    } else if (reader->queue.messages > 0 || taken == SLOT_MORE || taken == SLOT_QUIET) {
         turn_post(reader);
     } else if (taken == SLOT_STARVED) {
         turn_starve(reader, wanted);
@@ -174,6 +176,23 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+/* When this thread's last turn ended. */
+static _Thread_local uint64_t turn_ended;
+
+/* Is what is found empty to be left awake (I7)? */
+static bool turn_lingers(const mr_reader *reader, uint64_t began)
+{
+    if (!port_quiet(reader->backend))
+        return reader->quiet_rounds < QUIET_ROUNDS;
+    return reader->quiet_rounds == 0 && began - turn_ended < STRAIGHT_NS;
+}
+
+/* All that has come so far; with the lock held, nobody taking. */
+static uint64_t turn_count(const mr_reader *reader)
+{
+    return reader->messages + atomic_load_explicit(&reader->direct_messages, memory_order_relaxed);
+}
+
 static void turn_run(mr_reader *reader)
 {
     struct pool_cache *cache = process_cache_borrow();
@@ -185,9 +204,11 @@ static void turn_run(mr_reader *reader)
     mutex_lock(&reader->lock);
     reader->turn = TURN_RUNNING;
     reader->callback_thread = thread_self();
+    uint64_t before = turn_count(reader);
     do {
         turn_await(reader);
         taken = SLOT_MORE;
+        reader->lingers = turn_lingers(reader, began);
         if (!reader_halted(reader) && reader->queue.messages == 0)
             taken = reader_take(reader, cache, messages, bytes, &wanted);
         if (reader->queue.messages > 0) {
@@ -201,7 +222,10 @@ static void turn_run(mr_reader *reader)
     reader->callback_thread = 0;
     process_cache_return(cache);
     turn_await(reader); /* what follows asks the slot */
+    reader->lingers = false;
+    reader->quiet_rounds = turn_count(reader) != before ? 0 : reader->quiet_rounds + 1;
     turn_leave(reader, taken, wanted);
+    turn_ended = clock_now();
 }
 
 void turn_on_ready(void *context)

@@ -20,10 +20,10 @@
  * I5      A descriptor leaves the inner set before it is closed: a forked child may hold another descriptor of the same
  *         socket, which would keep it in the set, with a pointer to freed memory. Nothing is freed during a harvest, nor
  *         while deliver runs (slot_rename frees nothing).
- * Urgent  Rings above MR_NORMAL stay armed while their session is served. Between any two messages the watched ones are looked
- *         at; those that are not watched ring, or are looked at in their session's turn. After HARVEST_MESSAGES, and when a
- *         callback has taken its time, the inner set is asked again. What is found goes into the urgent list, which
- *         comes first, but for one other message after URGENT_RUN.
+ * Urgent  Between any two messages the watched rings above MR_NORMAL are looked at. Those that are not watched ring, where
+ *         they are armed. After HARVEST_MESSAGES, and when a callback has taken its time, the inner set is asked again;
+ *         in the latter case whoever is awake is looked at as well, because an awake ring does not ring. What is found
+ *         goes into the urgent list, which comes first, but for one other message after URGENT_RUN.
  */
 #include <errno.h>
 #include <sys/epoll.h>
@@ -43,11 +43,16 @@
 #define LATE_NS UINT64_C(100000)
 /* The clock is looked at after so many messages at the latest. */
 #define CLOCK_MOST 64u
+/* Between messages of the reader's queue: so often the system is asked, and whoever is awake is looked at, that it costs a
+ * small part of the time. */
+#define LOOK_NS         UINT64_C(5000)
+#define LOOK_SESSION_NS UINT64_C(200)
 /* Every so many sleeps the spin is tried at its full length again. */
 #define SPIN_PROBE 32u
 
 enum serving {
-    SERVED_ALL, /* nobody has anything, at the last look */
+    SERVED_ALL,   /* nobody has anything, at the last look */
+    SERVED_QUIET, /* the same, and they are not to be put to sleep */
     SERVED_OVER,
     SERVED_STARVED
 };
@@ -187,6 +192,15 @@ static bool slot_harvest(slot *s)
     for (int i = 0; i < count; i++)
         slot_hear(s, events[i].data.ptr);
     return count == HARVEST;
+}
+
+/* Rings above MR_NORMAL that are awake and not watched: by one look at each. */
+static void slot_look_around(slot *s)
+{
+    for (struct slot_turn *turn = s->ready.first; turn != NULL; turn = turn->next) {
+        if (turn->ring && ring_session_urgent(ring_session_of_turn(turn)))
+            turn_push(&s->urgent, &ring_session_of_turn(turn)->urgent_turn);
+    }
 }
 
 void slot_next_name(slot *s)
@@ -440,14 +454,22 @@ static bool slot_serve_urgent(slot *s, struct taking *t)
     return end != RING_STARVED;
 }
 
+static bool slot_has_callers(const slot *s)
+{
+    return s->listeners[0].ready || s->listeners[1].ready || s->guests_ready > 0;
+}
+
+/* With a budget of urgent messages alone as well: who comes only now may bring one. */
 static void slot_open_doors(slot *s, struct taking *t)
 {
+    struct slot_budget doors = {.messages = t->budget->urgent};
+    struct slot_budget *budget = budget_spent(t->budget) ? &doors : t->budget;
     for (unsigned which = 0; which < 2; which++) {
         struct slot_listener *listener = &s->listeners[which];
-        if (!listener->ready || t->budget->messages == 0)
+        if (!listener->ready || budget->messages == 0)
             continue;
         listener->ready = false;
-        slot_accept(s, listener, t->budget);
+        slot_accept(s, listener, budget);
     }
     if (s->guests_ready > 0)
         ring_hear_guests(s);
@@ -457,8 +479,16 @@ static void taking_harvest(slot *s, struct taking *t)
 {
     t->harvested = clock_now();
     (void) slot_harvest(s);
+    if (t->late)
+        slot_look_around(s);
     if (s->resting.first != NULL)
         (void) slot_arm_resting(s);
+}
+
+/* So many turns in a row bring nothing before nobody has anything. Who calls again soon looks then. */
+static size_t quiet_most(const slot *s, const struct taking *t)
+{
+    return s->ready.count < QUIET_TURNS && !t->budget->linger ? QUIET_TURNS : s->ready.count + 1;
 }
 
 /* Serves the lists until nobody has anything, or the taking has to end. */
@@ -467,8 +497,10 @@ static enum serving slot_serve(slot *s, struct taking *t)
     size_t quiet = 0;
     for (;;) {
         if (t->late || t->since_harvest >= HARVEST_MESSAGES) {
-            if (t->late && t->budget->brisk)
+            if (t->late && t->budget->brisk) {
+                slot_look_around(s);
                 return SERVED_OVER;
+            }
             if (t->late || clock_now() - t->harvested >= HARVEST_NS)
                 taking_harvest(s, t);
             t->late = false;
@@ -485,7 +517,7 @@ static enum serving slot_serve(slot *s, struct taking *t)
         if (!normal)
             return t->starved && !taking_stopped(t) ? SERVED_STARVED : SERVED_OVER;
         struct slot_turn *turn = turn_pop(&s->ready);
-        if (turn == NULL || quiet >= (s->ready.count < QUIET_TURNS ? QUIET_TURNS : s->ready.count + 1)) {
+        if (turn == NULL || quiet >= quiet_most(s, t)) {
             if (turn != NULL)
                 turn_push_front(&s->ready, turn);
             if (s->urgent.first == NULL)
@@ -530,6 +562,8 @@ enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget 
         size_t old = s->old;
         bool more = slot_harvest(s);
         serving = slot_serve(s, &t);
+        if (serving == SERVED_ALL && budget->linger && s->ready.first != NULL)
+            serving = SERVED_QUIET;
         if (serving != SERVED_ALL)
             break;
         if (slot_rest(s) && !more && s->old == old)
@@ -541,6 +575,8 @@ enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget 
     atomic_store_explicit(&s->holds, s->ready.first != NULL || s->resting.first != NULL, memory_order_relaxed); /* I1 */
     if (serving == SERVED_STARVED)
         return SLOT_STARVED;
+    if (serving == SERVED_QUIET)
+        return SLOT_QUIET;
     return serving == SERVED_OVER ? SLOT_MORE : SLOT_EMPTY;
 }
 
@@ -548,15 +584,16 @@ enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget 
 
 bool slot_urgent(slot *s)
 {
-    static const unsigned every = HARVEST_MESSAGES;
     if (slot_has_urgent(s))
         return true;
-    if (++s->looks % every != 0 && clock_coarse() == s->looked_at)
+    uint64_t now = clock_now();
+    if (now - s->looked_at < LOOK_NS + s->ready.count * LOOK_SESSION_NS)
         return false;
-    s->looked_at = clock_coarse();
+    s->looked_at = now;
     (void) slot_harvest(s);
-    atomic_store_explicit(&s->holds, s->ready.first != NULL, memory_order_relaxed);
-    return slot_has_urgent(s);
+    slot_look_around(s);
+    atomic_store_explicit(&s->holds, s->ready.first != NULL || s->resting.first != NULL, memory_order_relaxed);
+    return slot_has_urgent(s) || slot_has_callers(s);
 }
 
 bool slot_holds(slot *s)
