@@ -156,8 +156,9 @@ MR_API int mr_reader_close(mr_reader *reader, uint64_t *lost);
  * (0, MR_FOREVER, MR_READER_TIMEOUT). *length is its length; two NUL bytes follow it where the buffer has the room.
  * MR_OK; MR_E_TIMEOUT after that time and not before; MR_E_SMALL with *length the needed size: the message stays;
  * MR_E_STOPPED by mr_reader_stop or a close; MR_E_MODE if the reader has on_message; MR_E_FORKED; MR_E_ARGUMENT.
- * The message is acknowledged, also with acknowledge_by_hand: nobody else could. An urgent one that has come is among
- * the next two that are read, however many wait. Any thread, several at once (each message goes to one of them).
+ * The message is acknowledged, also with acknowledge_by_hand: nobody else could. An urgent one that has come (some
+ * microseconds before) is among the next two that are read, however many wait. Any thread, several at once (each
+ * message goes to one of them).
  * Mirrors ReadFile on a mailslot. */
 MR_NODISCARD MR_API int mr_reader_read(mr_reader *reader, void *buffer, size_t size, size_t *length,
                                        uint32_t timeout_ms);

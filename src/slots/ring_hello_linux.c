@@ -20,6 +20,7 @@
 #include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -44,9 +45,10 @@ static int fail_system(int error, const char *what)
     case EMFILE:
     case ENFILE:
         return status_fail(MR_E_DESCRIPTORS, error, "%s: no descriptor left: raise the limit (ulimit -n)", what);
+    case EFBIG:
+        return status_fail(MR_E_MEMORY, error, "%s: it is larger than files may be: raise the limit (ulimit -f)", what);
     case ENOMEM:
     case ENOSPC:
-    case EFBIG:
         return status_fail(MR_E_MEMORY, error, "%s: %s", what, strerror(error));
     default:
         return status_fail(MR_E_SYSTEM, error, "%s: %s", what, strerror(error));
@@ -59,6 +61,16 @@ static int memory_file(const char *name)
     if (fd < 0 && errno == EINVAL)
         fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     return fd;
+}
+
+/* Growing a file beyond the process's limit would raise SIGXFSZ, which ends a program that has not heard of it. */
+static bool file_may_grow(size_t size)
+{
+    struct rlimit limit;
+    bool may = getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || size <= limit.rlim_cur;
+    if (!may)
+        errno = EFBIG;
+    return may;
 }
 
 static void *memory_map(int fd, size_t size)
@@ -83,7 +95,7 @@ int ring_memory_make(const struct ring_geometry *geometry, int *fd, void **memor
     if (file < 0)
         return fail_system(errno, what);
     void *mapped = NULL;
-    if (ftruncate(file, (off_t) size) == 0 && fcntl(file, F_ADD_SEALS, RING_SEALS) == 0)
+    if (file_may_grow(size) && ftruncate(file, (off_t) size) == 0 && fcntl(file, F_ADD_SEALS, RING_SEALS) == 0)
         mapped = memory_map(file, size);
     if (mapped == NULL) {
         int error = errno;
@@ -153,7 +165,7 @@ int ring_large_make(const void *data, size_t length, int *fd)
     int file = memory_file("mailroom-large");
     if (file < 0)
         return fail_system(errno, what);
-    int error = file_write(file, data, length);
+    int error = file_may_grow(length) ? file_write(file, data, length) : errno;
     if (error == 0 && fcntl(file, F_ADD_SEALS, LARGE_SEALS) != 0)
         error = errno;
     if (error != 0) {

@@ -462,6 +462,7 @@ enum ring_end ring_session_serve(struct taking *t, struct ring_session *x, unsig
 {
     uint32_t lowest = urgent ? MR_URGENT : MR_NORMAL;
     *brought = 0;
+    t->filled = NULL; /* a session may have gone since the last call, and another have come to its place in memory */
     for (uint32_t level = x->geometry.levels; level-- > lowest;) {
         struct ring_level *l = &x->levels[level];
         if (l->paused) {

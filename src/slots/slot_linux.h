@@ -122,8 +122,7 @@ struct slot {
     unsigned clock_every; /* messages between two looks at the clock */
     uint64_t spin;        /* nanoseconds, at present */
     unsigned sleeps;
-    unsigned looks;                    /* of slot_urgent */
-    uint64_t looked_at;                /* by the coarse clock: its last harvest */
+    uint64_t looked_at;                /* clock_now: slot_urgent's last harvest */
     struct slot_listener listeners[2]; /* by enum rendezvous_socket */
     uint64_t name;                     /* how many names there have been before this one */
     size_t old;                        /* connections and sessions of those, with something left to take perhaps */

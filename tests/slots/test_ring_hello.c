@@ -99,6 +99,23 @@ TEST(ring_hello, the_writers_memory_is_what_a_reader_takes)
     close(fd);
 }
 
+TEST(ring_hello, memory_above_the_limit_of_files_is_an_error_and_no_signal)
+{
+    static char data[128 << 10];
+    struct rlimit limit;
+    int fd = -1;
+    void *memory = NULL;
+    CHECK_EQ(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = (rlim_t) 64 << 10; /* growing a file beyond it would be SIGXFSZ, the process's end */
+    CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    CHECK_STATUS(ring_memory_make(&two, &fd, &memory), MR_E_MEMORY);
+    CHECK_EQ(mr_last_os_error(), EFBIG);
+    CHECK_STATUS(ring_large_make(data, sizeof data, &fd), MR_E_MEMORY);
+    CHECK_EQ(mr_last_os_error(), EFBIG);
+    CHECK_STATUS(ring_large_make(data, (size_t) 64 << 10, &fd), MR_OK);
+    close(fd);
+}
+
 TEST(ring_hello, the_memory_is_not_there_in_a_forked_child)
 {
     int fd;

@@ -206,6 +206,135 @@ TEST(writer_ring, close_counts_what_is_unacknowledged_which_the_reader_may_read_
     slots_close(reader);
 }
 
+/* ---- urgent ---- */
+
+#define MANY 16u /* more than the rings that are watched between any two messages */
+
+struct stage {
+    struct counter entered; /* callbacks that are held */
+    struct counter held;    /* … and let go */
+    uint64_t hold;          /* the next one to be held, by its number */
+    uint64_t seen;
+    uint64_t urgent; /* number of the last urgent one */
+};
+
+static void on_stage(mr_reader *reader, const mr_message *message, void *context)
+{
+    struct stage *stage = context;
+    (void) reader;
+    stage->seen++;
+    if (message->priority == MR_URGENT)
+        stage->urgent = stage->seen;
+    if (stage->seen != stage->hold)
+        return;
+    uint64_t go_on = counter_get(&stage->held) + 1;
+    counter_add(&stage->entered, 1);
+    counter_await(&stage->held, go_on);
+}
+
+static void pass_time(uint64_t nanoseconds)
+{
+    uint64_t end = clock_now() + nanoseconds;
+    while (clock_now() < end)
+        thread_yield(100);
+}
+
+/* Lets the callback go, and waits until the one of number `hold` is held. */
+static void stage_go_on(struct stage *stage, uint64_t hold)
+{
+    uint64_t entered = counter_get(&stage->entered);
+    stage->hold = hold;
+    counter_add(&stage->held, 1);
+    counter_await(&stage->entered, entered + 1);
+}
+
+static void write_texts(mr_writer *writer, unsigned count)
+{
+    for (unsigned n = 0; n < count; n++)
+        CHECK_STATUS(mr_writer_write(writer, "normal", 6, MR_NORMAL), MR_OK);
+}
+
+TEST(writer_ring, an_urgent_message_passes_what_many_busy_writers_have_sent)
+{
+    slots_begin();
+    struct stage stage = {.hold = 1};
+    counter_init(&stage.entered);
+    counter_init(&stage.held);
+    mr_port *port = slots_port(1, 0);
+    mr_reader_options options = MR_READER_OPTIONS_INIT;
+    options.port = port;
+    options.on_message = on_stage;
+    options.context = &stage;
+    mr_reader *reader = slots_reader("busy", &options);
+    mr_writer_options ring = options_ring();
+    mr_writer *writers[MANY];
+    for (unsigned n = 0; n < MANY; n++) {
+        writers[n] = writer_with("busy", &ring);
+        write_texts(writers[n], 100);
+    }
+    counter_await(&stage.entered, 1);
+    uint64_t held = MANY * 20;
+    stage_go_on(&stage, held);
+    for (unsigned n = 0; n < MANY; n++)
+        write_texts(writers[n], 1000); /* connected for certain, and none of them is found empty for a while */
+    for (unsigned n = 0; n < MANY; n++) {
+        stage_go_on(&stage, held += 200);
+        CHECK_STATUS(mr_writer_write(writers[n], "urgent", 6, MR_URGENT), MR_OK);
+        pass_time(20000000); /* more than a tick: after such a callback everybody is looked at */
+        uint64_t before = held;
+        stage_go_on(&stage, held += 200);
+        CHECK_MSG(stage.urgent > before && stage.urgent <= before + 2, "of writer %u it is %d behind", n,
+                  (int) (stage.urgent - before));
+    }
+    counter_add(&stage.held, 1);
+    for (unsigned n = 0; n < MANY; n++)
+        CHECK_STATUS(mr_writer_close(writers[n], NULL), MR_OK);
+    CHECK_EQ(stage.seen, MANY * 1101);
+    slots_close(reader);
+    CHECK_STATUS(mr_port_close(port), MR_OK);
+}
+
+/* How many are read until the urgent one is. */
+static unsigned reads_to_urgent(mr_reader *reader)
+{
+    for (unsigned reads = 1;; reads++) {
+        const mr_message *message;
+        CHECK_STATUS(mr_reader_receive(reader, &message, 0), MR_OK);
+        bool urgent = message->priority == MR_URGENT;
+        mr_message_release(message);
+        if (urgent)
+            return reads;
+    }
+}
+
+TEST(writer_ring, a_read_finds_what_is_urgent_of_sleeping_and_new_writers)
+{
+    slots_begin();
+    mr_reader *reader = slots_reader("read", NULL);
+    mr_writer_options ring = options_ring();
+    mr_writer *writers[MANY + 1];
+    for (unsigned n = 0; n < MANY; n++) {
+        writers[n] = writer_with("read", &ring);
+        write_texts(writers[n], 1);
+        slots_expect(reader, "normal");
+    }
+    char byte;
+    size_t length;
+    CHECK_STATUS(mr_reader_read(reader, &byte, sizeof byte, &length, 0), MR_E_TIMEOUT); /* all are asleep */
+    write_texts(writers[0], 2000);
+    slots_expect(reader, "normal");
+    writers[MANY] = writer_with("read", &ring);
+    for (unsigned n = 0; n <= MANY; n++) {
+        CHECK_STATUS(mr_writer_write(writers[n], "urgent", 6, MR_URGENT), MR_OK);
+        pass_time(50000); /* the reader does not ask the system for every message */
+        unsigned reads = reads_to_urgent(reader);
+        CHECK_MSG(reads <= 2, "of writer %u it is read %u.", n, reads);
+    }
+    CHECK_STATUS(mr_reader_close(reader, NULL), MR_OK);
+    for (unsigned n = 0; n <= MANY; n++) /* of the first, the next reader would get the rest */
+        CHECK_STATUS(mr_writer_close(writers[n], NULL), n == 0 ? MR_E_UNDELIVERED : MR_OK);
+}
+
 TEST(writer_ring, keep_is_refused_on_the_plain_lane)
 {
     slots_begin();
