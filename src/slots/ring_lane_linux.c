@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "queue/memory.h"
+#include "queue/seldom.h"
 #include "queue/status.h"
 #include "slots/ring_ceiling.h"
 #include "slots/slot_linux.h"
@@ -217,7 +218,7 @@ static enum ring_end large_find(struct ring_session *x, const struct ring_level 
 /* ---- one record ---- */
 
 /* A buffer for so many bytes. RING_SHARE: it is there; RING_EMPTY: there can never be one. */
-static enum ring_end taking_get(struct taking *t, const struct ring_level *l, size_t length)
+static SELDOM enum ring_end taking_get(struct taking *t, const struct ring_level *l, size_t length)
 {
     if (t->buffer != NULL)
         buffer_release(t->buffer, t->cache);
@@ -247,7 +248,7 @@ static inline void taking_spend(struct taking *t, size_t bytes)
 }
 
 /* Steps over a record that brings no message. */
-static void level_skip(struct taking *t, struct ring_level *l, uint64_t end)
+static SELDOM void level_skip(struct taking *t, struct ring_level *l, uint64_t end)
 {
     ring_advance(&l->ring, end);
     watch_move(t->slot, l);
@@ -259,7 +260,7 @@ static void level_skip(struct taking *t, struct ring_level *l, uint64_t end)
     taking_spend(t, 0);
 }
 
-static enum ring_end level_skip_too_big(struct taking *t, struct ring_level *l, uint64_t end)
+static SELDOM enum ring_end level_skip_too_big(struct taking *t, struct ring_level *l, uint64_t end)
 {
     count_add(&t->slot->counts.dropped_too_big, 1);
     l->sequence++;
@@ -367,7 +368,7 @@ static enum ring_end level_take_large(struct taking *t, struct ring_session *x, 
     return end;
 }
 
-static enum ring_end level_take_rare(struct taking *t, struct ring_session *x, struct ring_level *l,
+static SELDOM enum ring_end level_take_rare(struct taking *t, struct ring_session *x, struct ring_level *l,
                                      const struct ring_record *record, struct tally *tally)
 {
     if (record->kind == RING_LARGE) {

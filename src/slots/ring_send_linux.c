@@ -20,6 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "queue/seldom.h"
 #include "queue/status.h"
 
 /* F1 */
@@ -332,7 +333,7 @@ static int send_one(struct ring_link *l, const void *data, size_t length, uint32
     return status;
 }
 
-static int send_slowly(struct ring_link *l, const void *data, size_t length, uint32_t level)
+static SELDOM int send_slowly(struct ring_link *l, const void *data, size_t length, uint32_t level)
 {
     l->room_refused = false;
     if (session_alive(l))

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "queue/memory.h"
+#include "queue/seldom.h"
 #include "queue/status.h"
 
 #define RING_BYTES_MIN ((size_t) 16 << 10)
@@ -284,7 +285,7 @@ static int send_directly(mr_writer *w, const void *data, size_t length, uint32_t
 }
 
 /* `tried`: what the gate's way has brought already; MR_OK: it was not open. */
-static int write_slowly(mr_writer *w, const void *data, size_t length, uint32_t priority, uint32_t timeout_ms,
+static SELDOM int write_slowly(mr_writer *w, const void *data, size_t length, uint32_t priority, uint32_t timeout_ms,
                         int tried)
 {
     struct writer_waiter self = {.data = data, .length = length, .level = priority};
@@ -332,7 +333,7 @@ static inline int write_message(mr_writer *w, const void *data, size_t length, u
     if (entered != GATE_CLOSED) {
         status = send_directly(w, data, length, priority);
         writer_gate_leave(&w->gate, entered);
-        if (is_final(status))
+        if (status == MR_OK || is_final(status))
             return status;
     }
     return write_slowly(w, data, length, priority, timeout_ms, status);
