@@ -543,7 +543,7 @@ static void process_end(void)
 
 static void process_begin(void)
 {
-    static char directory[96];
+    static char directory[86]; /* and "/fuzzN.ring" behind it is an address still */
     struct pool_options options = {
         .ceiling = 1 << 20, .urgent_share = POOL_SHARE_DEFAULT, .header_bytes = sizeof(struct slot_message)};
     const char *base = getenv("TMPDIR");
