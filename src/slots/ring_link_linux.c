@@ -204,7 +204,7 @@ int ring_link_connect(struct ring_link *l, uint64_t deadline)
 void ring_link_disconnect(struct ring_link *l)
 {
     if (session_alive(l))
-        session_end(l, true);
+        session_leave(l);
 }
 
 static void larges_close(struct ring_link *l)

@@ -82,8 +82,9 @@ struct ring_link {
     uint32_t ring_limit;           /* what the reader has said it allows; 0: nothing was said */
     bool barrier;                  /* our half of ring.h, B */
     bool answered;
-    bool cautious; /* the last reader has refused: ask before sending */
-    int refused;   /* why the last session was refused; MR_OK: it was not */
+    bool withdraws; /* the session that is over: ring_session_linux.c, S4 */
+    bool cautious;  /* the last reader has refused: ask before sending */
+    int refused;    /* why the last session was refused; MR_OK: it was not */
     uint64_t session;
     uint64_t writer; /* the identity */
     uint32_t reader; /* uid of the session's slot */
@@ -136,6 +137,8 @@ int session_begin(struct ring_link *l, int socket);
 void session_look(struct ring_link *l);
 /* Ends the session. `perhaps`: whatever it was, the reader may still deliver what is in the ring. */
 void session_end(struct ring_link *l, bool perhaps);
+/* The same, where nobody else is to get what is in the ring: its reader may read on. */
+void session_leave(struct ring_link *l);
 /* SESSION_OVER to SESSION_NONE. MR_OK, MR_E_MEMORY. */
 int session_salvage(struct ring_link *l);
 /* Is the link in a state with a socket? */

@@ -15,6 +15,9 @@
  *         What is left in a ring is walked once, in one pass; each header is loaded once. Where a reader has written
  *         over headers the rest of that level cannot be told apart any more: it is gone, and told as a gap of at least
  *         one.
+ * S4      Where we give a session up whose reader may live, what is left goes to the next one, and is taken back from this
+ *         one: zeros are no record, so a reader that was only frozen drops the ring when it goes on. A link that is
+ *         closed or renamed takes nothing back: its reader may read on.
  */
 #include "slots/ring_link_linux.h"
 
@@ -211,12 +214,27 @@ static bool backlog_any(const struct ring_link *l)
     return false;
 }
 
+/* S4. From `head` to the tail; level_salvage comes after it. */
+static void level_withdraw(struct link_level *lv, uint64_t head)
+{
+    struct ring_writer *ring = &lv->ring;
+    uint64_t length = ring->tail - head;
+    uint64_t offset = head & (ring->capacity - 1);
+    uint64_t rest = ring->capacity - offset < length ? ring->capacity - offset : length;
+    memset(ring->data + offset, 0, (size_t) rest);
+    memset(ring->data, 0, (size_t) (length - rest));
+}
+
 int session_salvage(struct ring_link *l)
 {
     assert(l->state == SESSION_OVER);
-    for (uint32_t level = 0; level < l->levels; level++)
+    for (uint32_t level = 0; level < l->levels; level++) {
+        uint64_t head = l->level[level].ring.head;
         if (!level_salvage(l, level))
             return status_fail(MR_E_MEMORY, 0, "no memory for the messages that a reader of %s has left", l->base.name);
+        if (l->withdraws)
+            level_withdraw(&l->level[level], head);
+    }
     for (size_t n = 0; n < RING_LARGE_MOST; n++) { /* those of acknowledged records, and of records that are lost */
         if (l->large[n].descriptor != NO_DESCRIPTOR && !l->large[n].in_backlog) {
             close(l->large[n].descriptor);
@@ -260,10 +278,11 @@ static void level_end(struct link_level *lv, bool perhaps)
         lv->redelivered = handed;
 }
 
-void session_end(struct ring_link *l, bool perhaps)
+static void session_over(struct ring_link *l, bool perhaps, bool withdraws)
 {
     assert(session_alive(l));
     KILL_POINT(writer, end);
+    l->withdraws = withdraws;
     if (l->answered && l->refused == MR_OK)
         l->ring_limit = 0; /* the next reader may have more room */
     socket_end(l);
@@ -279,6 +298,16 @@ void session_end(struct ring_link *l, bool perhaps)
     status_save(&before);
     if (session_salvage(l) != MR_OK)
         status_restore(&before); /* link_connect tries again, and reports */
+}
+
+void session_end(struct ring_link *l, bool perhaps)
+{
+    session_over(l, perhaps, perhaps);
+}
+
+void session_leave(struct ring_link *l)
+{
+    session_over(l, true, false);
 }
 
 bool session_acknowledged(const struct ring_link *l)

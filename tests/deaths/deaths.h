@@ -69,10 +69,10 @@ struct record {
 /* What a process holds that it has to let go of some time. */
 struct holdings {
     uint32_t sockets;
-    uint32_t events; /* eventfds */
+    uint32_t events;   /* eventfds */
     uint32_t memories; /* memfds */
     uint32_t others;
-    uint32_t mappings; /* of memfds */
+    uint32_t mappings;  /* of memfds */
     uint64_t pool_used; /* bytes of messages */
     uint64_t pool_charged;
 };
@@ -125,8 +125,9 @@ void holdings_note(struct holdings *holdings);
 enum saying {
     SAY_AGAIN = 'a', /* to a writer: one more message */
     SAY_QUIT = 'q',  /* close, and exit with 0 */
-    SAY_NOTE = 'n',  /* to a reader: note what you hold, as soon as so many writers are connected as the next byte says */
-    SAY_STAY = 's', /* … change no more */
+    SAY_NOTE =
+        'n', /* to a reader: note what you hold, as soon as so many writers are connected as the next byte says */
+    SAY_STAY = 's',  /* … change no more */
     SAID_OPEN = 'o', /* a reader: the slot is there */
     SAID_HALF = 'h', /* a writer: half of its messages */
     SAID_DONE = 'd', /* a writer: all of them are acknowledged, and what it holds is noted */

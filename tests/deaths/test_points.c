@@ -124,8 +124,8 @@ static void point_try(struct board *board, unsigned point)
         if (tally.kills == before)
             break;
     }
-    printf("point %s: %u kills, %llu lost, %llu garbled, %llu misordered, %llu repeated (flagged), %llu unflagged", name,
-           tally.kills, tally.lost, tally.garbled, tally.misordered, tally.repeated - tally.unflagged,
+    printf("point %s: %u kills, %llu lost, %llu garbled, %llu misordered, %llu repeated (flagged), %llu unflagged",
+           name, tally.kills, tally.lost, tally.garbled, tally.misordered, tally.repeated - tally.unflagged,
            tally.unflagged);
     if (tally.with_reader > 0)
         printf("; %llu went with both ends", tally.with_reader);

@@ -96,9 +96,10 @@ static void kill_at_random(enum traffic traffic, const char *name, unsigned want
         CHECK_EQ(stage_close(&stage), files);
         round_reckon(board, reference, &total);
     }
-    printf("random, %s: the reader killed %u times, a writer %u times; %llu messages taken, 0 lost, 0 garbled, 0 misordered, "
-           "%llu repeated (flagged), 0 unflagged; %llu in doubt\n",
-           name, total.of_reader, total.of_writers, total.taken, total.repeated, total.in_doubt);
+    printf(
+        "random, %s: the reader killed %u times, a writer %u times; %llu messages taken, 0 lost, 0 garbled, 0 misordered, "
+        "%llu repeated (flagged), 0 unflagged; %llu in doubt\n",
+        name, total.of_reader, total.of_writers, total.taken, total.repeated, total.in_doubt);
     fflush(stdout);
 }
 
