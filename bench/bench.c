@@ -122,6 +122,10 @@ static int finish(int code)
 
 int bench_main(int argc, char **argv)
 {
+    int code = process_main(argc, argv);
+    if (code >= 0) {
+        return code;
+    }
     if (argc < 2) {
         fprintf(stderr, "mailroom-bench: which command?\n\n");
         print_help(stderr);

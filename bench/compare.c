@@ -1,6 +1,6 @@
 /* compare.c: Mailroom beside other ways of sending messages, in one interleaved run.
  *
- * Path    options ► entries (size × writers × peer) ► repetition 1: every entry once, in turn; repetition 2 … ►
+ * Path    options ► entries (size × slots × writers × peer) ► repetition 1: every entry once, in turn; repetition 2 … ►
  *         medians, ratios, spreads ► table | JSON | plots
  * I1      A ratio is of two runs of the same repetition, which are seconds apart: what changes on the machine from one
  *         minute to the next changes both.
@@ -37,10 +37,11 @@ static bool is_chosen(const struct options *options, const char *name)
     return options->name_count == 0;
 }
 
-static struct entry *add_entry(struct comparison *comparison, const char *name, size_t size, unsigned writers)
+static struct entry *add_entry(struct comparison *comparison, const char *name, size_t size, unsigned slots,
+                               unsigned writers)
 {
     struct entry *entry = &comparison->entries[comparison->count++];
-    *entry = (struct entry){.name = name, .size = size, .writers = writers};
+    *entry = (struct entry){.name = name, .size = size, .slots = slots, .writers = writers};
     return entry;
 }
 
@@ -62,25 +63,34 @@ static bool add_peer(struct comparison *comparison, const struct peer *peer)
     return true;
 }
 
+static void add_peers(struct comparison *comparison, size_t size, unsigned slots, unsigned writers, bool first)
+{
+    for (unsigned p = 0; p < comparison->load_count; p++) {
+        const struct peer *peer = comparison->loads[p].peer;
+        bool too_large = peer->size_max != 0 && size > peer->size_max;
+        bool too_many = peer->slots_max != 0 && slots > peer->slots_max;
+        if (!too_large && !too_many) {
+            add_entry(comparison, peer->name, size, slots, writers)->load = &comparison->loads[p];
+        } else if (first && too_large) {
+            remark("%s takes no messages of %zu bytes (%zu at most)", peer->name, size, peer->size_max);
+        } else if (first) {
+            remark("%s has no %u slots (%u at most)", peer->name, slots, peer->slots_max);
+        }
+    }
+}
+
 static void add_size(struct comparison *comparison, size_t size)
 {
     const struct options *options = &comparison->options;
-    for (unsigned w = 0; w < options->writer_count; w++) {
-        for (unsigned p = 0; p < comparison->load_count; p++) {
-            const struct peer *peer = comparison->loads[p].peer;
-            if (peer->size_max != 0 && size > peer->size_max) {
-                if (w == 0) {
-                    remark("%s takes no messages of %zu bytes (%zu at most)", peer->name, size, peer->size_max);
-                }
-                continue;
-            }
-            add_entry(comparison, peer->name, size, options->writers[w])->load = &comparison->loads[p];
+    for (unsigned s = 0; s < options->slot_count; s++) {
+        for (unsigned w = 0; w < options->writer_count; w++) {
+            add_peers(comparison, size, options->slots[s], options->writers[w], w == 0);
         }
     }
     for (size_t l = 0; l < limit_count; l++) {
         if (is_chosen(options, limits[l]->name) && limits[l]->missing == NULL &&
             (limits[l]->sized || size == options->sizes[0])) {
-            add_entry(comparison, limits[l]->name, size, 1)->limit = limits[l];
+            add_entry(comparison, limits[l]->name, size, 1, 1)->limit = limits[l];
         }
     }
 }
@@ -88,7 +98,8 @@ static void add_size(struct comparison *comparison, size_t size)
 static int comparison_open(struct comparison *comparison)
 {
     const struct options *options = &comparison->options;
-    size_t most = (size_t) options->size_count * (options->writer_count * peer_count + limit_count);
+    size_t most = (size_t) options->size_count *
+                  ((size_t) options->slot_count * options->writer_count * peer_count + limit_count);
     comparison->entries = memory_calloc(most, sizeof(*comparison->entries));
     if (comparison->entries == NULL || peer_count > OPTIONS_LIST_MAX) {
         return fail("out of memory");
@@ -111,6 +122,8 @@ static void comparison_close(struct comparison *comparison)
         series_free(&comparison->entries[i].ratios);
         series_free(&comparison->entries[i].p50_us);
         series_free(&comparison->entries[i].p99_us);
+        series_free(&comparison->entries[i].resident);
+        series_free(&comparison->entries[i].waits);
     }
     memory_free(comparison->entries);
     while (comparison->load_count > 0) {
@@ -125,9 +138,22 @@ static void plan_entry(const struct comparison *comparison, const struct entry *
     *plan = comparison->options.plan;
     snprintf(plan->peer_name, sizeof(plan->peer_name), "%s", entry->name);
     plan->writers = entry->writers;
+    plan->peer.slots = entry->slots;
     plan->sizes = (struct sizes){.kind = SIZES_EVEN, .minimum = entry->size, .maximum = entry->size};
     plan->check = entry->size > COMPARE_CHECK_ALL ? MESSAGE_MARKS : MESSAGE_ALL;
-    plan->messages = 0;
+}
+
+/* What a run flat out took besides time. */
+static void take_costs(struct entry *entry, const struct run_result *result)
+{
+    if (result->reader_memory.resident > 0) {
+        series_add(&entry->resident, (double) result->reader_memory.resident);
+        entry->threads = result->reader_memory.threads;
+    }
+    if (result->reader_waits > 0 && result->writer_waits > 0 && result->counts.received > 0) {
+        series_add(&entry->waits,
+                   (double) (result->reader_waits + result->writer_waits) / (double) result->counts.received);
+    }
 }
 
 /* One run of a peer. MR_OK; MR_E_STOPPED; otherwise the entry has failed, and says why. */
@@ -138,7 +164,10 @@ static int measure_peer(struct comparison *comparison, struct entry *entry, bool
     const char *parent = bench_directory();
     plan_entry(comparison, entry, &plan);
     plan.rate = latency ? COMPARE_LATENCY_RATE : 0;
-    plan.duration = (uint64_t) ((latency ? comparison->latency_seconds : comparison->options.seconds) * 1e9);
+    plan.messages = latency ? 0 : comparison->options.plan.messages;
+    plan.duration = plan.messages != 0
+                        ? 0
+                        : (uint64_t) ((latency ? comparison->latency_seconds : comparison->options.seconds) * 1e9);
     memcpy(plan.peer.address, entry->load->address, sizeof(plan.peer.address));
     const char *wrong = plan_complete(&plan);
     int status = wrong != NULL || parent == NULL
@@ -157,6 +186,7 @@ static int measure_peer(struct comparison *comparison, struct entry *entry, bool
     } else {
         entry->rate_now = result.rate;
         series_add(&entry->rates, result.rate);
+        take_costs(entry, &result);
     }
     return MR_OK;
 }
@@ -180,23 +210,38 @@ static int measure_limit(struct entry *entry)
     return MR_OK;
 }
 
+/* "64 B, 50 slots, 8 writers"; slots where they were asked for. */
+static const char *circumstances(const struct comparison *comparison, const struct entry *entry, char text[64])
+{
+    char slots[24] = "";
+    if (comparison->options.given[OPTION_SLOT_LIST]) {
+        snprintf(slots, sizeof(slots), ", %u slot%s", entry->slots, entry->slots == 1 ? "" : "s");
+    }
+    snprintf(text, 64, "%zu B%s, %u writer%s", entry->size, slots, entry->writers, entry->writers == 1 ? "" : "s");
+    return text;
+}
+
 static void show(struct comparison *comparison, const struct entry *entry, const char *what)
 {
     char text[128];
-    snprintf(text, sizeof(text), "%s, %zu B, %u writer%s%s", entry->name, entry->size, entry->writers,
-             entry->writers == 1 ? "" : "s", what);
+    char where[64];
+    snprintf(text, sizeof(text), "%s, %s%s", entry->name, circumstances(comparison, entry, where), what);
     progress_show((double) comparison->step++, text);
 }
 
-/* Ratios of the repetition that has just ended: each entry against the base's of the same size and writers. */
+static bool same_load(const struct entry *a, const struct entry *b)
+{
+    return a->size == b->size && a->slots == b->slots && a->writers == b->writers;
+}
+
+/* Ratios of the repetition that has just ended: each entry against the base's under the same load. */
 static void take_ratios(struct comparison *comparison)
 {
     for (unsigned i = 0; i < comparison->count; i++) {
         struct entry *entry = &comparison->entries[i];
         for (unsigned b = 0; b < comparison->count && entry->rate_now > 0; b++) {
             const struct entry *base = &comparison->entries[b];
-            if (strcmp(base->name, COMPARE_BASE) == 0 && base->size == entry->size && base->writers == entry->writers &&
-                base->rate_now > 0) {
+            if (strcmp(base->name, peer_base) == 0 && same_load(base, entry) && base->rate_now > 0) {
                 series_add(&entry->ratios, base->rate_now / entry->rate_now);
             }
         }
@@ -209,7 +254,8 @@ static void take_ratios(struct comparison *comparison)
 /* MR_OK; MR_E_STOPPED; MR_E_TIMEOUT where the time is up. */
 static int repetition(struct comparison *comparison, unsigned number)
 {
-    bool latencies = number == 0 || !comparison->options.quick;
+    const struct options *options = &comparison->options;
+    bool latencies = !options->no_latency && (number == 0 || !options->quick);
     for (unsigned i = 0; i < comparison->count; i++) {
         struct entry *entry = &comparison->entries[i];
         if (number > 0 && clock_now() > comparison->deadline) {
@@ -228,7 +274,8 @@ static int repetition(struct comparison *comparison, unsigned number)
             return MR_E_STOPPED;
         }
         if (status != MR_OK) {
-            remark("%s, %zu B, %u writers: %s", entry->name, entry->size, entry->writers, entry->failure);
+            char where[64];
+            remark("%s, %s: %s", entry->name, circumstances(comparison, entry, where), entry->failure);
         }
     }
     return MR_OK;
@@ -240,7 +287,7 @@ static int measure_all(struct comparison *comparison)
     unsigned runs = 0;
     for (unsigned i = 0; i < comparison->count; i++) {
         bool peer = comparison->entries[i].load != NULL;
-        runs += options->repeat + (!peer ? 0 : options->quick ? 1 : options->repeat);
+        runs += options->repeat + (!peer || options->no_latency ? 0 : options->quick ? 1 : options->repeat);
     }
     comparison->steps = runs;
     progress_begin((double) runs);
@@ -286,6 +333,7 @@ void comparison_json(const struct comparison *comparison, FILE *stream)
         json_object(&json, NULL);
         json_text(&json, "peer", entry->name);
         json_count(&json, "size", entry->size);
+        json_count(&json, "slots", entry->slots);
         json_count(&json, "writers", entry->writers);
         real_or_null(&json, "messages_per_second", series_median(&entry->rates));
         real_or_null(&json, "p50_us", series_median(&entry->p50_us));
@@ -297,6 +345,11 @@ void comparison_json(const struct comparison *comparison, FILE *stream)
         real_or_null(&json, "ratio", series_median(&entry->ratios));
         real_or_null(&json, "ratio_min", series_minimum(&entry->ratios));
         real_or_null(&json, "ratio_max", series_maximum(&entry->ratios));
+        if (entry->load != NULL) {
+            json_count(&json, "reader_threads", entry->threads);
+            real_or_null(&json, "reader_resident", series_median(&entry->resident));
+            real_or_null(&json, "waits_per_message", series_median(&entry->waits));
+        }
         json_count(&json, "repetitions",
                    entry->rates.count > entry->p50_us.count ? entry->rates.count : entry->p50_us.count);
         if (entry->latency.count > 0) {
@@ -345,6 +398,50 @@ static void print_entry(const struct entry *entry)
     }
 }
 
+/* The base's entry under the same load, or NULL. */
+static const struct entry *base_of(const struct comparison *comparison, const struct entry *entry)
+{
+    for (unsigned b = 0; b < comparison->count; b++) {
+        const struct entry *base = &comparison->entries[b];
+        if (strcmp(base->name, peer_base) == 0 && same_load(base, entry) && base->failure[0] == '\0') {
+            return base;
+        }
+    }
+    return NULL;
+}
+
+/* "2.51 (3.1 ×)": how many times the base's it is. */
+static void times(char text[48], const char *format, double number, double base)
+{
+    int length = isnan(number) ? snprintf(text, 48, "-") : snprintf(text, 48, format, number);
+    if (length > 0 && length < 48 && base > 0 && !isnan(number)) {
+        snprintf(text + length, (size_t) (48 - length), " (%.2f x)", number / base);
+    }
+}
+
+/* What the reader's process holds, and how often both sides sleep. */
+static void print_costs(const struct comparison *comparison)
+{
+    double mebi = 1024.0 * 1024.0;
+    printf("\n%-22s %-20s %18s %18s %22s\n", "", "", "reader's threads", "reader MiB", "sleeps a message");
+    for (unsigned i = 0; i < comparison->count; i++) {
+        const struct entry *entry = &comparison->entries[i];
+        const struct entry *base = base_of(comparison, entry);
+        char where[64];
+        char text[3][48];
+        if (entry->load == NULL || entry->failure[0] != '\0') {
+            continue;
+        }
+        base = base == entry ? NULL : base;
+        times(text[0], "%.0f", (double) entry->threads, base == NULL ? 0 : (double) base->threads);
+        times(text[1], "%.1f", series_median(&entry->resident) / mebi,
+              base == NULL ? 0 : series_median(&base->resident) / mebi);
+        times(text[2], "%.3f", series_median(&entry->waits), base == NULL ? 0 : series_median(&base->waits));
+        printf("%-22s %-20s %18s %18s %22s\n", circumstances(comparison, entry, where), entry->name, text[0], text[1],
+               text[2]);
+    }
+}
+
 static void print_table(const struct comparison *comparison)
 {
     const struct entry *before = NULL;
@@ -354,22 +451,35 @@ static void print_table(const struct comparison *comparison)
     for (unsigned i = 0; i < comparison->count; i++) {
         const struct entry *entry = &comparison->entries[i];
         bool limit = entry->limit != NULL;
-        if (before == NULL || before->size != entry->size || before->writers != entry->writers ||
-            limit != (before->limit != NULL)) {
+        if (before == NULL || !same_load(before, entry) || limit != (before->limit != NULL)) {
             char head[64];
-            snprintf(head, sizeof(head), limit ? "%zu B, the machine" : "%zu B, %u writer%s", entry->size,
-                     entry->writers, entry->writers == 1 ? "" : "s");
-            printf("\n%-22s %12s %10s %10s   %s\n", head, "messages", "p50 µs", "p99 µs",
-                   COMPARE_BASE " carries … times as much");
+            if (limit) {
+                snprintf(head, sizeof(head), "%zu B, the machine", entry->size);
+            } else {
+                circumstances(comparison, entry, head);
+            }
+            printf("\n%-22s %12s %10s %10s   %s carries … times as much\n", head, "messages", "p50 µs", "p99 µs",
+                   peer_base);
         }
         print_entry(entry);
         before = entry;
     }
-    printf(
-        "\nMedians of %u interleaved repetitions of %.2f s, ratios with their smallest and largest. Latency from\n"
-        "when a message was due, at %.0f messages a second. Every message checked%s.\n",
-        comparison->options.repeat, comparison->options.seconds, COMPARE_LATENCY_RATE,
-        ": all bytes up to 4 KiB, above that its head and one word in 512 bytes");
+    if (comparison->options.given[OPTION_SLOT_LIST]) {
+        print_costs(comparison);
+    }
+    char each[48];
+    if (comparison->options.plan.messages != 0) {
+        char count[32];
+        snprintf(each, sizeof(each), "%s messages", number_text(comparison->options.plan.messages, count));
+    } else {
+        snprintf(each, sizeof(each), "%.2f s", comparison->options.seconds);
+    }
+    printf("\nMedians of %u interleaved repetitions of %s, ratios with their smallest and largest.\n",
+           comparison->options.repeat, each);
+    if (!comparison->options.no_latency) {
+        printf("Latency from when a message was due, at %.0f messages a second.\n", COMPARE_LATENCY_RATE);
+    }
+    printf("Every message checked: all bytes up to 4 KiB, above that its head and one word in 512 bytes.\n");
 }
 
 /* A peer that may drop by its own rules is shown, and is not the run's failure. */
@@ -385,8 +495,9 @@ static int verdict(const struct comparison *comparison)
             continue;
         }
         if (entry->load != NULL && entry->load->peer->lossy && entry->counts.garbled == 0) {
-            remark("%s, %zu B, %u writers: %" PRIu64 " of %" PRIu64 " messages lost, as its rules allow", entry->name,
-                   entry->size, entry->writers, entry->counts.lost, entry->counts.sent);
+            char where[64];
+            remark("%s, %s: %" PRIu64 " of %" PRIu64 " messages lost, as its rules allow", entry->name,
+                   circumstances(comparison, entry, where), entry->counts.lost, entry->counts.sent);
             continue;
         }
         struct plan plan;
@@ -406,6 +517,8 @@ static int compare_read(struct options *options, int argc, char **argv)
     memcpy(options->writers, writers, sizeof(writers));
     options->size_count = 3;
     options->writer_count = 2;
+    options->slots[0] = 1;
+    options->slot_count = 1;
     int code = options_read(&command_compare, argc, argv, options);
     if (code < 0 && options->quick) {
         options->seconds = options->given[OPTION_SECONDS] ? options->seconds : QUICK_SECONDS;
@@ -446,12 +559,13 @@ const struct command command_compare = {
     "usage: mailroom-bench compare [options]\n"
     "\n"
     "Measures every peer with every size and number of writers: the rate flat out, and the latency at 2,000 messages\n"
-    "a second (see latency --help). Repetitions are interleaved; figures are medians; the ratio is mailroom-ring's\n"
-    "rate to the peer's in the same repetition, with its smallest and largest. Messages above 4 KiB are checked by\n"
+    "a second (see latency --help). Repetitions are interleaved; figures are medians; the ratio is the rate of\n"
+    "Mailroom's best lane here to the peer's in the same repetition, with its smallest and largest. Messages above 4 KiB are checked by\n"
     "head and marks. A peer that was not found when the program was built is named. Defaults: 5 repetitions of 1\n"
     "second; with --quick 3 of 0.3 seconds, latency in the first only.\n",
-    OPTION_BIT(OPTION_QUICK) | OPTION_BIT(OPTION_SIZES) | OPTION_BIT(OPTION_WRITER_LIST) | OPTION_BIT(OPTION_PEERS) |
-        OPTION_BIT(OPTION_SECONDS) | OPTION_BIT(OPTION_REPEAT) | OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_PLOT) |
-        OPTION_BIT(OPTION_THREADS) | OPTION_BIT(OPTION_WORKERS) | OPTION_BIT(OPTION_DEPTH) |
-        OPTION_BIT(OPTION_RING_BYTES) | OPTION_BIT(OPTION_SETTLE) | OPTION_BIT(OPTION_LEAD),
+    OPTION_BIT(OPTION_QUICK) | OPTION_BIT(OPTION_SIZES) | OPTION_BIT(OPTION_SLOT_LIST) |
+        OPTION_BIT(OPTION_WRITER_LIST) | OPTION_BIT(OPTION_PEERS) | OPTION_BIT(OPTION_SECONDS) |
+        OPTION_BIT(OPTION_REPEAT) | OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_PLOT) | OPTION_BIT(OPTION_THREADS) |
+        OPTION_BIT(OPTION_MESSAGES) | OPTION_BIT(OPTION_NO_LATENCY) | OPTION_BIT(OPTION_WORKERS) |
+        OPTION_BIT(OPTION_DEPTH) | OPTION_BIT(OPTION_RING_BYTES) | OPTION_BIT(OPTION_SETTLE) | OPTION_BIT(OPTION_LEAD),
     run_compare};

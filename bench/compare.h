@@ -12,19 +12,22 @@
 #define COMPARE_CHECK_ALL ((size_t) 4096)
 /* Messages a second, of all writers together, at which comparisons take latencies. */
 #define COMPARE_LATENCY_RATE 2000.0
-#define COMPARE_BASE         "mailroom-ring"
 
-/* One peer or limit with one size and number of writers. */
+/* One peer or limit with one size and numbers of slots and writers. */
 struct entry {
     const char *name;
     struct load_peer *load;    /* NULL for a limit */
     const struct limit *limit; /* NULL for a peer */
     size_t size;
+    unsigned slots;
     unsigned writers;
     struct series rates;
-    struct series ratios; /* of COMPARE_BASE's rate to this one's, in the same repetition */
+    struct series ratios; /* of peer_base's rate to this one's, in the same repetition */
     struct series p50_us;
     struct series p99_us;
+    struct series resident;     /* of the reader's process, bytes, when all had been counted */
+    struct series waits;        /* of both sides' processes, for each message: how often they slept */
+    uint64_t threads;           /* of the reader's process */
     struct tally_counts counts; /* of all runs */
     struct latency latency;     /* of the last latency run */
     double rate_now;            /* in this repetition; 0: none */
@@ -36,7 +39,7 @@ struct comparison {
     struct options options;
     struct load_peer loads[OPTIONS_LIST_MAX];
     unsigned load_count;
-    struct entry *entries; /* by size and writers, then by peer */
+    struct entry *entries; /* by size, slots and writers, then by peer */
     unsigned count;
     double latency_seconds;
     uint64_t begun;

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "file.h"
 #include "json_read.h"
 #include "peer.h"
 #include "process.h"
@@ -147,7 +148,7 @@ static int chart_draw(const char *directory, const struct chart *chart, unsigned
     (void) snprintf(name, sizeof name, "%s.gp", chart->file);
     if (snprintf(path, sizeof path, "%s/%s", directory, name) >= (int) sizeof path)
         return status_fail(MR_E_NAME, 0, "the path %s is too long", directory);
-    FILE *script = fopen(path, "we");
+    FILE *script = file_open(path, true);
     if (script == NULL)
         return status_fail(MR_E_SYSTEM, errno, "cannot write %s: %s", path, strerror(errno));
     chart_write(script, chart);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "file.h"
 #include "queue/memory.h"
 #include "queue/status.h"
 
@@ -237,7 +238,7 @@ int json_parse(const char *text, size_t length, struct json_value **value)
 
 int json_load(const char *path, struct json_value **value)
 {
-    FILE *file = fopen(path, "re");
+    FILE *file = file_open(path, false);
     if (file == NULL)
         return status_fail(MR_E_SYSTEM, errno, "cannot open %s: %s", path, strerror(errno));
     size_t room = (size_t) 64 * 1024;

@@ -1,4 +1,4 @@
-/* limit_list.h: the limits that peers.c lists. */
+/* limit_list.h: the limits that peers_linux.c and peers_windows.c list. */
 #ifndef BENCH_LIMIT_LIST_H
 #define BENCH_LIMIT_LIST_H
 

@@ -10,7 +10,6 @@
  *         that are still being copied out.
  * Busy    Both threads spin: waking is what the other limits measure. After SPINS looks they let another thread run.
  */
-#include <sched.h>
 #include <string.h>
 
 #include "limit_list.h"
@@ -49,7 +48,7 @@ static bool changed_await(const atomic_uint_fast64_t *from, uint64_t seen, const
         if (last)
             return false;
         if (spins >= SPINS)
-            (void) sched_yield();
+            thread_yield(0);
     }
 }
 

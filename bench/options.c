@@ -86,8 +86,8 @@ static const char *set_peer(struct options *options, const char *text)
 
 static const char *set_lane(struct options *options, const char *text)
 {
-    if (strcmp(text, "ring") != 0 && strcmp(text, "plain") != 0) {
-        return "is no lane: ring or plain";
+    if (strcmp(text, "ring") != 0 && strcmp(text, "plain") != 0 && strcmp(text, "native") != 0) {
+        return "is no lane: ring, plain or native";
     }
     snprintf(options->plan.peer_name, sizeof(options->plan.peer_name), "mailroom-%s", text);
     return NULL;
@@ -201,6 +201,13 @@ static const char *set_quick(struct options *options, const char *text)
 {
     (void) text;
     options->quick = true;
+    return NULL;
+}
+
+static const char *set_no_latency(struct options *options, const char *text)
+{
+    (void) text;
+    options->no_latency = true;
     return NULL;
 }
 
@@ -320,8 +327,9 @@ static const struct option_rule rules[] = {
     {OPTION_MIX, "priority-mix", "P", "parts of the levels, the lowest first: 99,1 is one urgent message in a hundred",
      set_mix},
     {OPTION_DURATION, "duration", "SECONDS", "how long to send", set_duration},
-    {OPTION_MESSAGES, "messages", "N", "how many to send in all, instead of --duration", set_messages},
-    {OPTION_LANE, "lane", "ring|plain", "Mailroom's lane; default ring", set_lane},
+    {OPTION_MESSAGES, "messages", "N", "how many to send in all, instead of for a time", set_messages},
+    {OPTION_LANE, "lane", "LANE", "Mailroom's lane: ring (Linux, the default there), plain (Linux), native (Windows)",
+     set_lane},
     {OPTION_PEER, "peer", "NAME", "another way than Mailroom's (mailroom-bench peers lists them)", set_peer},
     {OPTION_WORKERS, "workers", "N", "workers of the reader's port; default: one for each processor", set_workers},
     {OPTION_DEPTH, "depth", "N", "messages that the reader's queue holds; default: the peer's", set_depth},
@@ -351,9 +359,10 @@ static const struct option_rule rules[] = {
     {OPTION_SETTLE, "settle", "SECONDS", "silence after which what has not come is lost; default 3", set_settle},
     {OPTION_SEED, "seed", "N", "of sizes and levels", set_seed},
     {OPTION_QUICK, "quick", NULL, "all of it within three minutes, each figure less certain", set_quick},
+    {OPTION_NO_LATENCY, "no-latency", NULL, "messages a second alone", set_no_latency},
     {OPTION_SIZES, "sizes", "B,B,...", "message sizes, 24 bytes and up; default 64,1024,65536", set_sizes},
     {OPTION_WRITER_LIST, "writers", "W,W,...", "numbers of writers; default 1,8", set_writer_list},
-    {OPTION_SLOT_LIST, "slots", "S,S,...", "numbers of slots; default 1,10,100,500", set_slot_list},
+    {OPTION_SLOT_LIST, "slots", "S,S,...", "numbers of slots; default 1,10,100,500 (compare: 1)", set_slot_list},
     {OPTION_PEERS, "peers", "NAME,...", "which peers and limits; default all that are there", set_peers},
     {OPTION_SECONDS, "seconds", "T", "how long each measurement sends", set_seconds},
     {OPTION_REPEAT, "repeat", "N", "how often everything is measured; figures are medians", set_repeat},
@@ -440,7 +449,7 @@ void options_default(struct options *options)
 {
     *options = (struct options){.seconds = 1, .repeat = 5};
     struct plan *plan = &options->plan;
-    snprintf(plan->peer_name, sizeof(plan->peer_name), "mailroom-ring");
+    snprintf(plan->peer_name, sizeof(plan->peer_name), "%s", peer_base);
     plan->peer.slots = 1;
     plan->writers = 1;
     plan->turn = 16;

@@ -47,6 +47,7 @@ enum option_id {
     OPTION_SEED,
     OPTION_JSON,
     OPTION_QUICK,
+    OPTION_NO_LATENCY,
     OPTION_SIZES,
     OPTION_WRITER_LIST,
     OPTION_SLOT_LIST,
@@ -63,6 +64,7 @@ struct options {
     struct plan plan;
     bool json;
     bool quick;
+    bool no_latency;
     bool given[OPTION_COUNT];
     double seconds;
     unsigned repeat;
@@ -78,7 +80,7 @@ struct options {
     const char *only; /* rows: what to measure, comma-separated */
 };
 
-/* What holds where nothing is said: one slot, one writer, 64 bytes, one second, mailroom-ring. */
+/* What holds where nothing is said: one slot, one writer, 64 bytes, one second, Mailroom's own best lane. */
 void options_default(struct options *options);
 
 /* Reads the arguments behind the command's name into `options`, which has defaults in it. -1: go on. Otherwise the exit

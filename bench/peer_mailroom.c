@@ -256,6 +256,32 @@ static int ring_writer_open(void **writer, const struct peer_options *options, u
     return end_open(writer, options, slot, MR_LANE_RING);
 }
 
+static int native_reader_open(void **reader, const struct peer_options *options)
+{
+    return host_open(reader, options, MR_LANE_NATIVE);
+}
+
+static int native_writer_open(void **writer, const struct peer_options *options, unsigned slot, unsigned connection)
+{
+    (void) connection;
+    return end_open(writer, options, slot, MR_LANE_NATIVE);
+}
+
+/* On Windows. */
+const struct peer peer_mailroom_native = {
+    .name = "mailroom-native",
+    .summary = "Mailroom on native mailslots; mr_writer_write, on_message on a completion port",
+    .reader_open = native_reader_open,
+    .reader_run = host_run,
+    .reader_wake = host_wake,
+    .reader_close = host_close,
+    .writer_open = native_writer_open,
+    .writer_send = end_send,
+    .writer_flush = end_flush,
+    .writer_close = end_close,
+};
+
+/* These on Linux. */
 const struct peer peer_mailroom_ring = {
     .name = "mailroom-ring",
     .summary = "Mailroom's ring lane: shared memory; mr_writer_write, on_message on a completion port",

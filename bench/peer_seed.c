@@ -358,9 +358,7 @@ static void writer_close(void *handle)
 
 const struct peer peer_seed = {
     .name = "seed",
-    .summary =
-        "the article's design on the plain lane's kind of socket: a thread per slot, 64 KiB and a copy per message, "
-        "a deque and a thread per writer",
+    .summary = seed_slot_summary,
     .size_max = READ_SIZE - CHARACTER,
     .reader_open = reader_open,
     .reader_run = reader_run,

@@ -1,7 +1,14 @@
 # The ways of sending messages that Mailroom is compared with, as the library bench_peers. It names what is missing here: such
 # a peer stays in the table, with the package that brings it.
 #
-# Each is a file, peer_<name>.c, with a variable peer_<name>. peers.c lists them.
+# Each is a file, peer_<name>.c, with a variable peer_<name>. peers_linux.c and peers_windows.c list them.
+
+if(MAILROOM_PLATFORM STREQUAL "windows")
+    add_library(bench_peers STATIC limit_ring.c peer_seed.c peer_tools.c seed_slot_windows.c)
+    target_include_directories(bench_peers PUBLIC "${CMAKE_CURRENT_SOURCE_DIR}")
+    target_link_libraries(bench_peers PUBLIC mailroom_internal)
+    return()
+endif()
 
 set(bench_peer_sources
     limit_ring.c limit_wake_linux.c

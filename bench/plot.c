@@ -10,6 +10,7 @@
 #include "bench.h"
 #include "compare.h"
 #include "draw.h"
+#include "file.h"
 #include "process.h"
 #include "say.h"
 
@@ -35,7 +36,7 @@ int plot_comparison(const struct comparison *comparison, const char *directory)
     if (snprintf(path, sizeof(path), "%s/compare.json", directory) >= (int) sizeof(path)) {
         return fail("--plot: the path is too long");
     }
-    FILE *file = fopen(path, "we");
+    FILE *file = file_open(path, true);
     if (file == NULL) {
         return fail("cannot write %s: %s", path, strerror(errno));
     }

@@ -1,5 +1,5 @@
 /* process.h: the processes of a run, the channels to them, and what the system knows of them. One file per platform:
- * process_linux.c.
+ * process_linux.c, process_windows.c (with system_windows.c, wine_windows.c).
  *
  * A task is a plain struct that a new process gets as it is. Where the system can fork, the child goes on in task_run;
  * a platform without starts the program again and sends the task through the channel (main calls process_main first).
@@ -63,6 +63,10 @@ struct process_memory {
 };
 bool process_memory(const struct process *process, struct process_memory *memory);
 
+/* In main, before all else: where this process was started by process_start, its task is carried out, and this is the exit
+ * code. -1: it was started by a user. */
+int process_main(int argc, char **argv);
+
 /* Once, at the start of main. Ctrl-C and SIGTERM then only set what process_interrupted tells, and processes that were
  * started ignore Ctrl-C: their parent ends them. Raises the limit of descriptors as far as allowed. */
 void process_prepare(void);
@@ -85,7 +89,11 @@ int process_command(const char *directory, const char *const *arguments);
 /* Slots are looked for, and made, in this folder from now on. */
 int directory_use(const char *path);
 
-/* This process's use of the processors in nanoseconds, and how often it waited. */
+/* What the system says about one of its error codes. */
+void os_error_text(int64_t error, char *text, size_t size);
+
+/* This process's use of the processors in nanoseconds, and how often it waited (0: the system does not tell). The main
+ * thread's to call, or of the thread that is the task. */
 void process_usage(uint64_t *processor_time, uint64_t *waits);
 
 /* The machine, for the head of a report. */

@@ -347,6 +347,13 @@ static void take_signal(int number)
     atomic_store_explicit(&interrupted, true, memory_order_relaxed);
 }
 
+int process_main(int argc, char **argv)
+{
+    (void) argc;
+    (void) argv;
+    return -1; /* a process of a run is a fork */
+}
+
 void process_prepare(void)
 {
     struct sigaction action = {.sa_handler = take_signal};
@@ -404,6 +411,11 @@ int directory_ensure(const char *path)
         return status_fail(MR_E_SYSTEM, errno, "cannot make the folder %s: %s", path, strerror(errno));
     }
     return MR_OK;
+}
+
+void os_error_text(int64_t error, char *text, size_t size)
+{
+    snprintf(text, size, "%s", strerror((int) error));
 }
 
 int process_command(const char *directory, const char *const *arguments)

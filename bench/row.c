@@ -138,10 +138,13 @@ void run_print(FILE *stream, const char *title, const struct plan *plan, const s
                 (double) (result->writer_time + result->reader_time) / 1e3 / (double) result->counts.sent);
     }
     if (result->reader_memory.resident > 0) {
-        fprintf(stream,
-                "  memory     %s: %s resident, %s counting its share of shared pages only; %" PRIu64 " threads\n",
-                plan->threads ? "process" : "reader", bytes_text((double) result->reader_memory.resident, a),
-                bytes_text((double) result->reader_memory.proportional, b), result->reader_memory.threads);
+        fprintf(stream, "  memory     %s: %s resident", plan->threads ? "process" : "reader",
+                bytes_text((double) result->reader_memory.resident, a));
+        if (result->reader_memory.proportional > 0) {
+            fprintf(stream, ", %s counting its share of shared pages only",
+                    bytes_text((double) result->reader_memory.proportional, b));
+        }
+        fprintf(stream, "; %" PRIu64 " threads\n", result->reader_memory.threads);
     }
 }
 

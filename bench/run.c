@@ -80,8 +80,9 @@ static int failed(const struct run *run, size_t index)
         return status_fail(MR_E_PROTOCOL, 0, "%s sent something strange", role_of(run, index, role, sizeof(role)));
     }
     memcpy(&failure, run->packet.body, sizeof(failure));
-    return status_fail(failure.status, failure.os_error, "%s, %s: %s", run->plan.peer_name,
-                       role_of(run, index, role, sizeof(role)), failure.text);
+    /* MR_E_TIMEOUT means something else to who waits for packets. */
+    return status_fail(failure.status == MR_E_TIMEOUT ? MR_E_SYSTEM : failure.status, failure.os_error, "%s, %s: %s",
+                       run->plan.peer_name, role_of(run, index, role, sizeof(role)), failure.text);
 }
 
 /* Takes a writer's counts. */

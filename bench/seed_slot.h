@@ -10,6 +10,9 @@
 struct seed_slot;
 struct seed_end;
 
+/* The peer's one line. */
+extern const char seed_slot_summary[];
+
 /* The article's "Creating a mailslot". */
 int seed_slot_create(struct seed_slot **slot, const struct peer_options *options, unsigned number);
 /* Waits for one message, up to `room` bytes, and reads it. *length is 0 once seed_slot_stop was called. */

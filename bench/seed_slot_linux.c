@@ -21,6 +21,10 @@
 
 #define TURN SOCKET_TURN
 
+const char seed_slot_summary[] =
+    "the article's design on the plain lane's kind of socket: a thread per slot, 64 KiB and a copy per message, "
+    "a deque and a thread per writer";
+
 struct seed_slot {
     struct source_set set;
     struct source *current; /* NULL: none has messages that is known of */

@@ -2,7 +2,6 @@
 #include "task.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include <mailroom/status.h>
 
@@ -31,12 +30,14 @@ void task_fail(struct channel *channel, int status, const char *about)
 {
     struct task_failure failure = {.status = status, .os_error = mr_last_os_error()};
     const char *sentence = mr_last_error_text();
+    char system[128];
     if (sentence[0] == '\0') {
         sentence = mr_status_text(status);
     }
     if (failure.os_error > 0 && failure.os_error < 4096) {
-        snprintf(failure.text, sizeof(failure.text), "%s: %s: %s (%s)", about, sentence,
-                 strerror((int) failure.os_error), mr_status_name(status));
+        os_error_text(failure.os_error, system, sizeof(system));
+        snprintf(failure.text, sizeof(failure.text), "%s: %s: %s (%s)", about, sentence, system,
+                 mr_status_name(status));
     } else {
         snprintf(failure.text, sizeof(failure.text), "%s: %s (%s)", about, sentence, mr_status_name(status));
     }

@@ -105,7 +105,7 @@ static HANDLE create_native(const wchar_t *name, DWORD size, PSECURITY_DESCRIPTO
     return INVALID_HANDLE_VALUE;
 }
 
-static HANDLE create_mailslot(const wchar_t *name, size_t max_message, PSECURITY_DESCRIPTOR security)
+HANDLE mailslot_create(const wchar_t *name, size_t max_message, PSECURITY_DESCRIPTOR security)
 {
     DWORD size = max_message > UINT32_MAX ? 0 : (DWORD) max_message; /* 0: any */
     SECURITY_ATTRIBUTES attributes = {.nLength = sizeof attributes, .lpSecurityDescriptor = security};
@@ -141,7 +141,7 @@ int lane_create(struct lane **out, slot *s, const struct slot_name *name, unsign
     lane->level = level;
     lane->operation.handler = lane_on_packet;
     size_advisor_init(&lane->advisor, 0);
-    lane->handle = create_mailslot(wide, s->max_message, s->security);
+    lane->handle = mailslot_create(wide, s->max_message, s->security);
     int status = lane->handle == INVALID_HANDLE_VALUE ? create_fail(name, level, GetLastError()) : MR_OK;
     memory_free(wide);
     if (status == MR_OK && s->port != NULL) {

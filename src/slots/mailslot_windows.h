@@ -82,6 +82,9 @@ struct slot {
 
 /* mailslot_lane_windows.c */
 
+/* A mailslot whose handle can be used overlapped, or INVALID_HANDLE_VALUE and the system's error. `security` may be NULL. */
+HANDLE mailslot_create(const wchar_t *name, size_t max_message, PSECURITY_DESCRIPTOR security);
+
 /* Creates the mailslot of `level` for `name`. MR_E_EXISTS, MR_E_ACCESS, MR_E_NAME, … */
 int lane_create(struct lane **out, slot *s, const struct slot_name *name, unsigned level);
 /* Closes the mailslot and frees the lane; nothing is under way on it. Returns how many messages were in it. */

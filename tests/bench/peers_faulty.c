@@ -255,6 +255,8 @@ static const struct peer faulty_missing = {
     .missing = "there is no such library",
 };
 
+const char *const peer_base = "mailroom-ring";
+
 const struct peer *const peers[] = {
     &peer_mailroom_ring, &peer_mailroom_plain, &faulty_drop_plain,  &faulty_repeat_plain,
     &faulty_swap_plain,  &faulty_garble_plain, &faulty_error_plain, &faulty_slot_plain,

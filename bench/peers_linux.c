@@ -1,10 +1,12 @@
-/* peers.c: the table of peers and limits, in the order in which they are shown. What was not found when this was built
+/* peers_linux.c: the table of peers and limits on Linux, in the order in which they are shown. What was not found when this was built
  * stays in it, with what is missing. */
 #include "limit_list.h"
 #include "peer.h"
 
 extern const struct peer peer_mailroom_ring, peer_mailroom_plain, peer_seqpacket, peer_dgram, peer_dgram_mmsg, peer_mq,
     peer_pipe, peer_zeromq, peer_nng, peer_nanomsg, peer_nats, peer_jetstream, peer_seed;
+
+const char *const peer_base = "mailroom-ring";
 
 const struct peer *const peers[] = {
     &peer_mailroom_ring, &peer_mailroom_plain, &peer_seqpacket, &peer_dgram,   &peer_dgram_mmsg, &peer_mq,
