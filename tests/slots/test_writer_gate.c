@@ -7,7 +7,7 @@
 #include "slots/writer_gate.h"
 #include "test.h"
 
-enum { THREADS = 4, ROUNDS = 400, LOOKS = 300 };
+enum { THREADS = 4, ROUNDS = 400, LOOKS = 500 };
 
 struct guarded {
     struct writer_gate gate;
@@ -179,7 +179,7 @@ TEST(writer_gate, takes_a_seat_away_from_a_thread_that_is_inside)
     struct guarded guarded;
     thread other;
     guarded_open(&guarded);
-    guarded.stay = 10000;
+    guarded.stay = 40000;
     CHECK_STATUS(thread_start(&other, "looker", look_on, &guarded), MR_OK);
     uint64_t added = 0;
     for (; !atomic_load_explicit(&guarded.done, memory_order_relaxed); added++)
