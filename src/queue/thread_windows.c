@@ -181,7 +181,9 @@ bool thread_barrier_prepare(void)
     return false;
 }
 
-void thread_barrier(void) {}
+void thread_barrier(void)
+{
+}
 
 void thread_barrier_refuse(bool refuse)
 {

@@ -369,7 +369,7 @@ static enum ring_end level_take_large(struct taking *t, struct ring_session *x, 
 }
 
 static SELDOM enum ring_end level_take_rare(struct taking *t, struct ring_session *x, struct ring_level *l,
-                                     const struct ring_record *record, struct tally *tally)
+                                            const struct ring_record *record, struct tally *tally)
 {
     if (record->kind == RING_LARGE) {
         struct status_memo

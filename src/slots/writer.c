@@ -286,7 +286,7 @@ static int send_directly(mr_writer *w, const void *data, size_t length, uint32_t
 
 /* `tried`: what the gate's way has brought already; MR_OK: it was not open. */
 static SELDOM int write_slowly(mr_writer *w, const void *data, size_t length, uint32_t priority, uint32_t timeout_ms,
-                        int tried)
+                               int tried)
 {
     struct writer_waiter self = {.data = data, .length = length, .level = priority};
     writer_lock(w);
