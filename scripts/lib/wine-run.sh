@@ -90,19 +90,52 @@ wine_build()
     fi
 }
 
-# wine_test NAME…: builds the preset mingw and runs its test programs (those named, else all).
+# What wine_test measures: both designs at 1, 50 and 500 slots, short enough for every run.
+wine_bench_arguments=(compare --slots 1,50,500 --writers 2 --sizes 64 --peers mailroom-native,seed --messages 2000
+    --repeat 1 --no-latency --json)
+
+# wine_bench RESULTS: runs the bench and looks at what it says; RESULTS/bench_compare.out and .status as a test's. Which of the
+# two was faster is no matter of the test.
+wine_bench()
+{
+    local results=$1 status=0
+    wine_enter "$wine_tree" "$root/scripts/lib/wine-inside.sh" run "${MAILROOM_WINE_LIMIT:-600}" \
+        "$root/build/mingw/bin/mailroom-bench.exe" "${wine_bench_arguments[@]}" \
+        >"$results/bench_compare.json" 2>"$results/bench_compare.err" </dev/null || status=$?
+    {
+        cat "$results/bench_compare.err"
+        if [ "$status" = 0 ]; then
+            python3 -B "$root/scripts/lib/wine_bench.py" "$results/bench_compare.json" || status=$?
+        fi
+        if [ "$status" = 0 ]; then
+            say "[PASS] bench_compare"
+            say "Tested: 1 | Passing: 1 | Failing: 0"
+        else
+            say "[FAIL] bench_compare: mailroom-bench ${wine_bench_arguments[*]}: status $status"
+            say "Tested: 1 | Passing: 0 | Failing: 1"
+        fi
+    } >"$results/bench_compare.out" 2>&1
+    printf '%s\n' "$status" >"$results/bench_compare.status"
+}
+
+# wine_test NAME…: builds the preset mingw and runs its test programs and the bench (those named, else all).
 wine_test()
 {
-    local name results=$root/build/mingw/wine-results names=("$@") programs=()
+    local name results=$root/build/mingw/wine-results names=("$@") programs=() bench=()
     if ! wine_build; then
         say "windows: 0 passed, 1 failed, 0 skipped"
         return 1
     fi
     if [ ${#names[@]} = 0 ]; then
         mapfile -t names < <(ctest --test-dir "$root/build/mingw" -N | sed -n 's/^ *Test *#[0-9]*: //p')
+        names+=(bench_compare)
     fi
     for name in "${names[@]}"; do
-        programs+=("$root/build/mingw/tests/$name.exe")
+        if [ "$name" = bench_compare ]; then
+            bench=(bench_compare)
+        else
+            programs+=("$root/build/mingw/tests/$name.exe")
+        fi
     done
     rm -rf "$results"
     mkdir -p "$results"
@@ -119,5 +152,9 @@ wine_test()
             cat "$results/log$lane" >&2
         fi
     done
-    wine_report "$results" "${programs[@]}"
+    if [ ${#bench[@]} != 0 ]; then
+        progress "measuring a little under Wine"
+        wine_bench "$results"
+    fi
+    wine_report "$results" "${programs[@]}" "${bench[@]}"
 }
