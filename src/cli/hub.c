@@ -2,7 +2,8 @@
  *
  * Path    slots ► inbox ► one line a message ► --output
  *         slots' counters ► table, progress lines, summary
- * I1      A message is acknowledged after its line was written; else it is its writer's still, or counted as not written.
+ * I1      A message is acknowledged after its line was written;
+ *         else it is its writer's still, or counted as not written.
  * I2      At the end the slots are emptied first: until nothing has come for DRAIN_QUIET_MS, at most DRAIN_LIMIT_MS.
  *         */
 #include <errno.h>

@@ -38,7 +38,7 @@ static const char help[] =
     "\n"
     "It says on standard error when the slots are open. It ends well at Ctrl-C or SIGTERM, and when whoever reads its\n"
     "standard output has gone. A message is acknowledged when its line has been written. What was not printed stays\n"
-    "with a sender that waits for that, for the next listener; what had arrived otherwise is counted on standard error.\n"
+    "with a sender that waits for that, for the next listener; what else had arrived is counted on standard error.\n"
     "\n"
     "Exit codes: 0 done, 1 error (a name that is taken, for example), 2 usage, 3 time-out, 5 not allowed.\n";
 
