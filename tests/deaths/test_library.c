@@ -147,6 +147,8 @@ static pid_t reader_meets(int signal)
         options.acknowledge_by_hand = 1;
         CHECK_STATUS(mr_reader_open(&reader, SLOT_NAME, &options), MR_OK);
         atomic_store(&notes->open, true);
+        if (signal == SIGSTOP)
+            CHECK_EQ(raise(SIGSTOP), 0);
         for (;;)
             pause();
     }
@@ -223,9 +225,11 @@ TEST(deaths_library, a_reader_that_was_frozen_delivers_and_acknowledges_nothing_
     scratch_use(scratch);
     pid_t child = reader_meets(SIGSTOP);
     mr_writer *writer;
+    stopped_await(child); /* nobody sleeps in the ring yet, so the writer looks for no answer */
     CHECK_STATUS(mr_writer_open(&writer, SLOT_NAME, NULL), MR_OK);
-    for (uint64_t n = 1; n <= COUNT; n++) /* fewer than are taken before the answer is looked for */
+    for (uint64_t n = 1; n <= COUNT; n++)
         CHECK_STATUS(number_write(writer, 6 * n + 1), MR_OK);
+    CHECK_EQ(kill(child, SIGCONT), 0);
     stopped_await(child);
     session_fail(writer, 0);
     mr_reader *reader;
