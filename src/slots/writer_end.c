@@ -121,11 +121,27 @@ static bool close_owes(mr_writer *w)
     return w->counts.unacknowledged > 0;
 }
 
+/* Gaps that are told nowhere connect for their own sake now, once: there is no other occasion. With the role, lock held. */
+static void close_connect(mr_writer *w)
+{
+    struct status_memo before;
+    writer_gaps_hand(w);
+    if (!w->gaps_owed || link_connected(w->link))
+        return;
+    status_save(&before);
+    writer_unlock(w);
+    int status = link_connect(w->link, 0);
+    writer_lock(w);
+    w->counts.connects += status == MR_OK;
+    status_restore(&before); /* an absent slot has nobody to be told */
+}
+
 /* Sends what is posted, and waits for what is unacknowledged, for linger_ms at the most. With the role, lock held. */
 static void close_linger(mr_writer *w)
 {
     uint64_t deadline = clock_deadline(w->options.linger_ms);
     mr_port_wait_begin();
+    close_connect(w);
     while (close_owes(w) || w->gaps_owed) {
         enum pump_end end = pump_run(w, NULL);
         if (!close_owes(w) || clock_now() >= deadline)

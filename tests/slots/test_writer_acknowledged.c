@@ -750,6 +750,21 @@ TEST(writer_acknowledged, a_gap_of_what_was_refused_is_told_to_the_next_slot)
     CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
 }
 
+TEST(writer_acknowledged, a_gap_that_nothing_follows_is_told_at_the_close)
+{
+    fake_connect_result(0, MR_E_ACCESS);
+    fake_live(0, true);
+    fake_drain_always(0, true);
+    mr_writer *writer = writer_start(NULL);
+    CHECK_STATUS(post_number(writer, 0, MR_NORMAL, NULL, NULL), MR_OK);
+    CHECK_STATUS(mr_writer_flush(writer, LONG_MS), MR_E_DROPPED);
+    fake_connect_result(0, MR_OK);
+    CHECK_EQ(log_count(), 0);
+    CHECK_STATUS(mr_writer_close(writer, NULL), MR_OK);
+    log_expect_gap(0, 0, 1);
+    CHECK_EQ(log_count(), 1);
+}
+
 /* ---- options ---- */
 
 TEST(writer_acknowledged, options_out_of_range_are_refused)
