@@ -77,7 +77,7 @@ static int faulty_send(const struct peer *sound, enum fault fault, void *writer,
     case FAULT_ERROR:
         break;
     }
-    return status_fail(MR_E_SYSTEM, 0, "this peer fails on purpose");
+    return status_fail(MR_E_TIMEOUT, 0, "this peer fails on purpose");
 }
 
 static int faulty_flush(const struct peer *sound, void *writer, uint32_t timeout_ms)
