@@ -46,6 +46,7 @@ void ring_writer_init(struct ring_writer *w, void *memory, const struct ring_geo
     *w = (struct ring_writer){.control = control_of(memory, level),
                               .data = (unsigned char *) memory + data_offset(geometry, level),
                               .capacity = geometry->capacity[level],
+                              .span = geometry->capacity[level],
                               .fence = true};
 }
 
@@ -64,8 +65,7 @@ bool ring_refresh(struct ring_writer *w)
 uint64_t ring_want_room(const struct ring_writer *w, size_t length)
 {
     uint64_t size = ring_record_bytes(length);
-    uint64_t rest = w->capacity - (w->tail & (w->capacity - 1));
-    return w->tail + (size > rest ? size + rest : size) - w->capacity;
+    return w->tail + ring_skip(w, size) + size - w->capacity;
 }
 
 void ring_want(struct ring_writer *w, uint64_t position)
@@ -80,6 +80,7 @@ void ring_reader_init(struct ring_reader *r, void *memory, const struct ring_geo
     *r = (struct ring_reader){.control = control_of(memory, level),
                               .data = (const unsigned char *) memory + data_offset(geometry, level),
                               .capacity = geometry->capacity[level],
+                              .span = geometry->capacity[level],
                               .fence = true};
 }
 
@@ -119,9 +120,18 @@ enum ring_look ring_peek_other(struct ring_reader *r, uint64_t header, struct ri
     uint64_t rest = r->capacity - offset;
     if (header >> 32 != RING_WRAP || record->length != 0 || offset == 0 || rest >= r->tail - r->position)
         return RING_VIOLATION; /* nobody wraps without a record behind it */
+    atomic_store_explicit(&r->span, offset, memory_order_relaxed);
     r->position += rest;
     KILL_POINT(reader, wrap);
     return ring_peek(r, record); /* once: offset is 0 now */
+}
+
+/* Is more than half of what the writer uses occupied? */
+static bool more_than_half(const struct ring_reader *r, uint64_t occupied)
+{
+    uint64_t span = atomic_load_explicit(&r->span, memory_order_relaxed);
+    uint64_t left_out = r->capacity - span;
+    return (occupied > span && occupied > left_out ? occupied - left_out : occupied) > span / 2;
 }
 
 bool ring_release_look(struct ring_reader *r, uint64_t position)
@@ -139,7 +149,7 @@ bool ring_release_look(struct ring_reader *r, uint64_t position)
         return false;
     /* All that it had committed when it asked. A tail that breaks the rules deceives the one who waits, and nobody else. */
     uint64_t tail = atomic_load_explicit(&r->control->tail, memory_order_relaxed);
-    if (tail - head > r->capacity / 2 && position != tail)
+    if (more_than_half(r, tail - head) && position != tail)
         return false; /* there is more to deliver before the writer is needed: wake it once for half of the ring */
     r->told = wanted;
     return true;

@@ -8,7 +8,9 @@
  * Owners  tail, wanted, and the bytes outside of [head, tail): the writer. head, handed, asleep: the reader. The bytes in
  *         [head, tail) are the reader's to read and nobody's to change.
  * Records Begin at multiples of 8 with a header of one word: length (32 bits), kind (8), zeros (24); then the payload,
- *         padded to 8. A record does not go round the end: a RING_WRAP fills what is left there. A header of zeros is no
+ *         padded to 8. A record does not go round the end: a RING_WRAP fills what is left there. The writer may turn back
+ *         before the end, at its `span`: memory that it has never written to costs nothing. The positions run on over
+ *         what is left out, so that I1 alone keeps the bytes apart. A header of zeros is no
  *         record, so a hole punched into the memory is a violation.
  *
  * Positions are free-running 64-bit numbers of bytes; only differences of them are looked at.
@@ -104,7 +106,8 @@ struct ring_writer {
     struct ring_control *control;
     unsigned char *data;
     uint64_t capacity;
-    uint64_t tail;    /* committed */
+    uint64_t span; /* so much of it is used: at least four times the largest record, at most capacity; may only grow */
+    uint64_t tail; /* committed */
     uint64_t claimed; /* where the claimed record begins */
     uint64_t head;    /* as last seen, and found valid */
     uint64_t rung;    /* the epoch for which the doorbell has been rung */
@@ -118,14 +121,20 @@ void ring_writer_init(struct ring_writer *w, void *memory, const struct ring_geo
 /* Loads head anew (F1). False: the reader has broken the rules (`broken`). */
 bool ring_refresh(struct ring_writer *w);
 
-/* Room for a record with `length` bytes of payload (at most ring_payload_max): where to write them. NULL: no room now
+/* What is left out before a record of `size` bytes, so that it does not go round the end. */
+static inline uint64_t ring_skip(const struct ring_writer *w, uint64_t size)
+{
+    uint64_t offset = w->tail & (w->capacity - 1);
+    return size > w->span - offset ? w->capacity - offset : 0;
+}
+
+/* Room for a record with `length` bytes of payload (at most ring_payload_max of the span): where to write them. NULL: no room now
  * (or `broken`). Forgotten unless it is committed. */
 static inline void *ring_claim(struct ring_writer *w, size_t length)
 {
     uint64_t size = ring_record_bytes(length);
-    uint64_t rest = w->capacity - (w->tail & (w->capacity - 1));
-    uint64_t skip = size > rest ? rest : 0;
-    assert(length <= ring_payload_max(w->capacity));
+    uint64_t skip = ring_skip(w, size);
+    assert(length <= ring_payload_max(w->span));
     if (w->tail - w->head + skip + size > w->capacity &&
         (!ring_refresh(w) || w->tail - w->head + skip + size > w->capacity))
         return NULL;
@@ -190,7 +199,8 @@ struct ring_reader {
                             * loaded (R1) was committed after the head that made room for it, so this is no older */
     uint64_t epoch; /* of the last sleep */
     uint64_t told;  /* the last `wanted` that was answered */
-    bool fence;     /* B: no barrier can be made for the writer to pass */
+    _Atomic uint64_t span; /* where the writer turned back last, for an estimate alone; read by whoever releases */
+    bool fence;            /* B: no barrier can be made for the writer to pass */
 };
 
 struct ring_record {

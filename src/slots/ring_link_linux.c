@@ -20,7 +20,7 @@
 #include "slots/rendezvous_linux.h"
 #include "slots/ring_barrier_linux.h"
 
-#define RING_BYTES_DEFAULT ((uint32_t) 256 << 10)
+#define RING_BYTES_DEFAULT ((uint32_t) 1 << 20)
 
 static int identity_make(uint64_t *identity)
 {
@@ -48,6 +48,7 @@ int ring_link_make(slot_link **out, const mr_writer_options *options)
     l->socket = l->doorbell = NO_DESCRIPTOR;
     l->levels = options->levels;
     l->ring_bytes = (uint32_t) bytes;
+    l->widens = options->ring_bytes == 0;
     l->owner = UINT32_MAX;
     l->spin_ns = l->spin_most_ns = (uint64_t) options->spin_us * 1000u;
     for (uint32_t level = 0; level < l->levels; level++)
@@ -313,8 +314,10 @@ int ring_link_keep(struct ring_link *l, const void *data, size_t length, uint32_
     lv->next += lv->gap + 1;
     lv->gap = 0;
     uint64_t handed;
-    if (session_alive(l))
+    if (session_alive(l)) {
+        lv->ring.span = lv->ring.capacity; /* as the layout has it */
         lv->copied = backlog_layout(&lv->backlog, lv->ring.capacity, lv->ring.tail, &handed);
+    }
     return MR_OK;
 }
 

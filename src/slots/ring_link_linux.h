@@ -29,6 +29,8 @@
 #include "slots/ring_hello_linux.h"
 
 #define PACKETS_MOST 32u
+/* So much is used of a ring whose size the user leaves to us, at first. */
+#define RING_SPAN_FIRST ((uint32_t) 256 << 10)
 
 enum session_state {
     SESSION_NONE,    /* no session */
@@ -79,6 +81,7 @@ struct ring_link {
     void *memory;
     struct ring_geometry geometry; /* of this session */
     uint32_t ring_bytes;           /* what the user wants */
+    bool widens;                   /* the user leaves it to us: ring_send_linux.c, F4 */
     uint32_t ring_limit;           /* what the reader has said it allows; 0: nothing was said */
     bool barrier;                  /* our half of ring.h, B */
     bool answered;

@@ -12,6 +12,9 @@
  * F2      Before the answer at most RING_FIRST_BYTES of a ring are unacknowledged: so much every reader maps.
  * F3      LARGE is sent before the record is committed. If the record cannot be committed after all, the reader drops
  *         the orphan at the next LARGE or at the end.
+ * F4      A ring of the default size is used up to RING_SPAN_FIRST, until a message does not fit that is so large that
+ *         only a few would: then all of it. So writers of small messages stay in the caches, and cost the memory that
+ *         they use; those of large ones need not sleep for each.
  */
 #include "slots/ring_link_linux.h"
 
@@ -26,6 +29,9 @@
 /* F1 */
 #define CLOCK_FIRST 8u
 #define CLOCK_EVERY 16u
+
+/* F4 */
+#define FEW_MESSAGES 256u
 
 #define PAUSE_FIRST_NS UINT64_C(1000000)
 #define PAUSE_LAST_NS  UINT64_C(100000000)
@@ -51,20 +57,32 @@ void ring_pause(struct ring_link *l)
 
 /* ---- records ---- */
 
+/* F4 */
+static void level_widen(struct ring_link *l, struct link_level *lv)
+{
+    lv->ring.span = lv->ring.capacity;
+    session_pace(l);
+}
+
 /* ring_claim, within F2. NULL: `needs` says what is missing, or the ring is broken. */
 static void *level_claim(struct ring_link *l, struct link_level *lv, size_t length)
 {
     struct ring_writer *ring = &lv->ring;
+    if (length > ring_payload_max(ring->span))
+        level_widen(l, lv);
     if (!l->answered) {
         uint64_t size = ring_record_bytes(length);
-        uint64_t rest = ring->capacity - (ring->tail & (ring->capacity - 1));
-        uint64_t end = ring->tail + (size > rest ? rest + size : size);
+        uint64_t end = ring->tail + ring_skip(ring, size) + size;
         if (end - ring->head > RING_FIRST_BYTES && (!ring_refresh(ring) || end - ring->head > RING_FIRST_BYTES)) {
             lv->needs = end - RING_FIRST_BYTES;
             return NULL;
         }
     }
     void *payload = ring_claim(ring, length);
+    if (payload == NULL && ring->span < ring->capacity && length >= ring->span / FEW_MESSAGES) {
+        level_widen(l, lv);
+        payload = ring_claim(ring, length);
+    }
     if (payload == NULL)
         lv->needs = ring_want_room(ring, length);
     return payload;

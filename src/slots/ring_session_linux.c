@@ -86,6 +86,9 @@ int session_begin(struct ring_link *l, int socket)
     l->pause_ns = 0;
     for (uint32_t level = 0; level < l->levels; level++)
         ring_writer_init(&l->level[level].ring, l->memory, &l->geometry, level);
+    struct link_level *normal = &l->level[MR_NORMAL];
+    if (l->widens && backlog_empty(&normal->backlog) && normal->ring.capacity > RING_SPAN_FIRST)
+        normal->ring.span = RING_SPAN_FIRST; /* else backlog_layout knows where everything comes to lie */
     l->state = l->cautious ? SESSION_ASKING : SESSION_FIRST;
     session_pace(l);
     struct ring_hello hello;
@@ -108,7 +111,7 @@ void session_pace(struct ring_link *l)
     for (uint32_t level = 0; level < l->levels; level++) {
         struct link_level *lv = &l->level[level];
         bool fast = l->state == SESSION_OPEN && backlog_empty(&lv->backlog) && lv->gap == 0;
-        size_t most = ring_payload_max(l->geometry.capacity[level]);
+        size_t most = ring_payload_max(lv->ring.span);
         if (most > l->max_message)
             most = l->max_message;
         lv->fast = fast ? most + 1 : 0;

@@ -199,6 +199,7 @@ static inline slot_link *link_make_with(const mr_writer_options *wishes)
 static inline slot_link *link_make(void)
 {
     mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    options.ring_bytes = (size_t) 256 << 10;
     return link_make_with(&options);
 }
 
@@ -244,6 +245,7 @@ static inline void pair_make_with(struct pair *pair, const mr_writer_options *op
 static inline void pair_make(struct pair *pair)
 {
     mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    options.ring_bytes = (size_t) 256 << 10;
     pair_make_with(pair, &options);
 }
 

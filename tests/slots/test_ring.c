@@ -333,11 +333,14 @@ static void model(uint64_t seed, uint64_t start, uint32_t capacity, unsigned ope
     CHECK(queue != NULL && data != NULL);
     both_begin(&both, capacity);
     both_move(&both, start);
+    both.writer.span = (start & (capacity - 1)) == 0 ? capacity >> seed % 4 : capacity; /* part of it, and later more */
     for (unsigned i = 0; i < operations; i++) {
+        if (both.writer.span < capacity && random_below(&random, operations / 4) == 0)
+            both.writer.span *= 2;
         uint64_t choice = random_below(&random, 10);
         if (choice < 5 && written - released < MODEL_MOST) {
             struct entry entry = {.kind = RING_DATA, .seed = (unsigned char) i};
-            uint64_t scale = random_below(&random, 4) == 0 ? capacity / 4 : 100;
+            uint64_t scale = random_below(&random, 4) == 0 ? both.writer.span / 4 : 100;
             entry.length = (size_t) random_below(&random, scale + 1);
             if (choice == 0) {
                 entry.kind = random_below(&random, 2) == 0 ? RING_GAP : RING_LARGE;
@@ -359,7 +362,8 @@ static void model(uint64_t seed, uint64_t start, uint32_t capacity, unsigned ope
                     low = queue[(written - 1) % MODEL_MOST].end;
                 uint64_t rest = capacity - (before & (capacity - 1));
                 uint64_t size = ring_record_bytes(entry.length);
-                CHECK_MSG(before - low + (size > rest ? rest : 0) + size > capacity, "seed %llu, operation %u",
+                bool turns = size > both.writer.span - (before & (capacity - 1));
+                CHECK_MSG(before - low + (turns ? rest : 0) + size > capacity, "seed %llu, operation %u",
                           (unsigned long long) seed, i);
             }
         } else if (choice < 9) {

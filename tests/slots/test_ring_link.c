@@ -77,6 +77,45 @@ TEST(ring_link, messages_may_be_committed_before_the_slot_has_looked)
     rendezvous_release(rendezvous, false);
 }
 
+/* The size being left to the writer, small messages stay in the first 256 KiB, however many there are; a large one that
+ * finds no room there opens the rest. */
+TEST(ring_link, a_ring_of_the_default_size_is_used_in_part_until_a_large_message_needs_it)
+{
+    slots_begin();
+    struct rendezvous *rendezvous = slot_claim("link", MR_MESSAGE_MAX_DEFAULT);
+    mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    slot_link *l = link_make_with(&options);
+    CHECK_STATUS(link_connect(l, 0), MR_OK);
+    struct peer peer;
+    peer_accept(&peer, rendezvous);
+    CHECK_EQ(peer.hello.geometry.capacity[0], 1 << 20);
+    peer_welcome(&peer);
+    const uint64_t part = ((uint64_t) 256 << 10) / 72;
+    uint64_t next = 1, sent;
+    for (unsigned lap = 0; lap < 10; lap++) {
+        sent = send_until_full(l, next, 64);
+        CHECK(sent - next <= part);
+        CHECK(sent - next >= part - 1);
+        next = peer_take_numbers(&peer, 0, next);
+        CHECK_EQ(next, sent);
+        (void) peer_acknowledge(&peer, 0);
+        unsigned char pages[256];
+        CHECK_EQ(mincore(peer.memory, (size_t) 1 << 20, pages), 0);
+        for (size_t page = 65 + 16; page < 256; page++) /* the controls' page, the other level's, and the part */
+            CHECK_EQ(pages[page] & 1, 0);
+    }
+    for (unsigned lap = 0; lap < 10; lap++) {
+        sent = send_until_full(l, next, 60000);
+        CHECK(sent - next >= (lap == 0 ? 3u : 15u)); /* the first lap has turned back early, perhaps */
+        CHECK_EQ(peer_take_numbers(&peer, 0, next), sent);
+        (void) peer_acknowledge(&peer, 0);
+        next = sent;
+    }
+    peer_die(&peer);
+    link_close(l, false);
+    rendezvous_release(rendezvous, false);
+}
+
 TEST(ring_link, until_the_answer_a_reader_has_little_to_take_at_most)
 {
     slots_begin();
