@@ -69,6 +69,28 @@ class Report(EndToEnd):
         self.assertTrue(readme.endswith(f"{MARKS[1]}\nafter\n"), readme)
         self.assertIn("| mailroom-ring | 15.6 M |", readme)
 
+    def test_what_wine_said_stands_apart(self):
+        rows = [dict(compare_row(peer, 64, 2, rate, ratio), slots=slots, reader_threads=threads * slots + 1,
+                     reader_resident=2**20 * threads, waits_per_message=None)
+                for slots in (1, 500) for peer, rate, ratio, threads in (("mailroom-native", 8e3, 1.0, 2), ("seed", 4e3, 2.0, 5))]
+        wine = {"date": "2026-01-03", "arguments": "compare --slots 1,500", "rows": rows,
+                "machine": dict(MACHINE, system="Wine 10.0 on Linux")}
+        self.keep("wine", wine)
+        self.report()
+        text = (self.root / "docs" / "performance.md").read_text(encoding="utf-8")
+        self.assertIn("Measured 2026-01-02 on ", text)
+        head, section = text.split("## Under Wine")
+        self.assertNotIn("Wine", head)
+        self.assertIn("Seen under Wine, 2026-01-03, on ", section)
+        self.assertIn("| 500 | 2501 : 1001 (2.5 ×) | 5.00 : 2.00 (2.5 ×) | – | 2.0 (2.0 to 2.0) |", section)
+        for drawing in (self.root / "docs" / "performance").iterdir():
+            self.assertNotIn("mailroom-native", drawing.read_text(encoding="utf-8"))
+        (self.results / "compare.json").unlink()
+        self.report()
+        text = (self.root / "docs" / "performance.md").read_text(encoding="utf-8")
+        self.assertIn("Seen under Wine", text)
+        self.assertNotIn("Measured ", text)
+
     def test_each_difference_is_noticed(self):
         self.report()
         docs = self.root / "docs"
