@@ -52,6 +52,20 @@ class Bench(EndToEnd):
         self.assertGreater(values[0], 0)
         self.assertEqual(values, sorted(values))
 
+    def test_compare_by_slots_tells_what_each_design_takes(self):
+        rows = self.json("compare", "--slots", "1,20", "--writers", 2, "--sizes", 64, "--peers", "mailroom-plain,seed",
+                         "--messages", 1000, "--repeat", 2, "--no-latency")
+        self.assertEqual([(r["slots"], r["peer"]) for r in rows],
+                         [(slots, peer) for slots in (1, 20) for peer in ("mailroom-plain", "seed")])
+        for row in rows:
+            self.check_counts(row)
+            self.assertIsNone(row["p50_us"])
+            self.assertGreater(row["messages_per_second"], 0)
+            self.assertGreater(row["reader_resident"], 0)
+            self.assertGreater(row["waits_per_message"], 0)
+            if row["peer"] == "seed":
+                self.assertEqual(row["reader_threads"], row["slots"] + 1)
+
     def test_compare_has_a_row_for_each_peer_size_and_number_of_writers(self):
         rows = self.json("compare", "--sizes", "64,5000", "--writers", "1,2", "--peers", "mailroom-plain,seqpacket,limit-memcpy",
                          "--seconds", "0.03", "--repeat", 3)
