@@ -125,7 +125,10 @@ static int asking_wait(struct ring_link *l, uint64_t deadline)
             return status_fail(MR_E_TIMEOUT, 0, "the slot %.300s does not answer", l->base.name);
         reader_wait(l, deadline);
     }
-    return ring_link_connected(l) ? MR_OK : session_refused(l);
+    if (!ring_link_connected(l))
+        return session_refused(l);
+    l->counts.connects--; /* told here */
+    return MR_OK;
 }
 
 /* The reader had no place for us: not sooner than it may have one. */

@@ -417,6 +417,7 @@ static void answer_take(struct ring_link *l, const struct ring_answer *answer, i
         committed = committed || ring->tail != 0;
         ring->fence = !l->barrier || (answer->packet.flags & RING_FLAG_BARRIER) == 0; /* S3 */
     }
+    l->counts.connects += l->state == SESSION_ASKING; /* unless link_connect is there to tell */
     if (l->state != SESSION_PARTING)
         l->state = SESSION_OPEN;
     session_pace(l);

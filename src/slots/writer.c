@@ -364,6 +364,7 @@ void writer_look(mr_writer *w)
     w->counts.redelivered = counts.redelivered;
     w->counts.doorbells = counts.doorbells;
     w->counts.ring_bytes = counts.ring_bytes;
+    w->connects_late = counts.connects;
     w->looks++;
     if (w->look_wanted > 0)
         condition_broadcast(&w->changed);
@@ -399,6 +400,7 @@ int mr_writer_get_statistics(mr_writer *writer, mr_writer_statistics *statistics
     writer_lock(w);
     writer_have_looked(w);
     mr_writer_statistics counts = w->counts;
+    counts.connects += w->connects_late;
     if (w->posting != NULL) {
         counts.waiting = w->posting->queue.messages;
         counts.waiting_bytes = w->posting->queue.bytes;
