@@ -56,7 +56,7 @@ typedef struct mr_reader_options {
                                    * writers wait; the message that reaches it is taken whole. Beside it there is room
                                    * for 64 urgent messages, and an eighth of the bytes */
     uint32_t levels;              /* 1 to MR_LEVELS_MAX; 0: MR_LEVELS_DEFAULT */
-    uint32_t connections_per_uid; /* plain connections that one user may hold, root's own included; 0: 1,024 */
+    uint32_t connections_per_uid; /* connections that one user may hold, root's own included; 0: 1,024 */
     mr_access access;
     uint32_t access_group;       /* gid, with MR_ACCESS_GROUP; UINT32_MAX: the process's own group */
     const uint32_t *access_uids; /* with MR_ACCESS_LIST; copied */

@@ -21,9 +21,9 @@
  *         socket, which would keep it in the set, with a pointer to freed memory. Nothing is freed during a harvest, nor
  *         while deliver runs (slot_rename frees nothing).
  * Urgent  Between any two messages the watched rings above MR_NORMAL are looked at. Those that are not watched ring, where
- *         they are armed. After HARVEST_MESSAGES, and when a callback has taken its time, the inner set is asked again;
- *         in the latter case whoever is awake is looked at as well, because an awake ring does not ring. What is found
- *         goes into the urgent list, which comes first, but for one other message after URGENT_RUN.
+ *         they are armed. After HARVEST_MESSAGES, and when a callback has taken its time, the inner set is asked again, and
+ *         in the latter case who is awake is looked at, because an awake ring does not ring. What is found goes into the
+ *         urgent list, which comes first, but for one other message after URGENT_RUN.
  */
 #include <errno.h>
 #include <sys/epoll.h>
@@ -43,8 +43,7 @@
 #define LATE_NS UINT64_C(100000)
 /* The clock is looked at after so many messages at the latest. */
 #define CLOCK_MOST 64u
-/* Between messages of the reader's queue: so often the system is asked, and whoever is awake is looked at, that it costs a
- * small part of the time. */
+/* Between messages of the reader's queue the system is asked, and whoever is awake looked at, for a small part of the time. */
 #define LOOK_NS         UINT64_C(5000)
 #define LOOK_SESSION_NS UINT64_C(200)
 /* Every so many sleeps the spin is tried at its full length again. */
