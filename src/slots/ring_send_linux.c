@@ -325,6 +325,14 @@ static int fail_gone(const struct ring_link *l)
     return l->refused == MR_E_ACCESS ? session_refused(l) : MR_E_GONE;
 }
 
+/* Does a message go into the ring itself? Not one that F2 has no room for, ever: it would wait for the answer of a reader
+ * that may be this very thread's. */
+static bool goes_inline(const struct ring_link *l, const struct link_level *lv, size_t length)
+{
+    return length <= ring_payload_max(lv->ring.capacity) &&
+           (l->answered || ring_record_bytes(length) <= RING_FIRST_BYTES);
+}
+
 static int send_one(struct ring_link *l, const void *data, size_t length, uint32_t level)
 {
     struct link_level *lv = &l->level[level];
@@ -340,7 +348,7 @@ static int send_one(struct ring_link *l, const void *data, size_t length, uint32
         }
     }
     int status = gap_send(l, level);
-    if (status == MR_OK && length <= ring_payload_max(lv->ring.capacity))
+    if (status == MR_OK && goes_inline(l, lv, length))
         status = send_inline(l, level, RING_DATA, data, length);
     else if (status == MR_OK)
         status = large_make_and_send(l, level, data, length, lv->next);
