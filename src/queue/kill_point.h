@@ -1,8 +1,8 @@
 /* kill_point.h: the places at which tests have a process die.
  *
- * In a build with MAILROOM_KILL_POINTS (the tests' own copy of the slots, src/CMakeLists.txt) a process whose environment
- * says MAILROOM_KILL=side.point:N gets SIGKILL at its Nth pass of that point. In every other build there is nothing here.
- * The list is in the order in which a message, a session and a slot go through it. */
+ * In a build with MAILROOM_KILL_POINTS (the tests' own copy of the slots, src/CMakeLists.txt) a process whose
+ * environment says MAILROOM_KILL=side.point:N gets SIGKILL at its Nth pass of that point. In every other build there
+ * is nothing here. The list is in the order in which a message, a session and a slot go through it. */
 #ifndef MAILROOM_QUEUE_KILL_POINT_H
 #define MAILROOM_QUEUE_KILL_POINT_H
 

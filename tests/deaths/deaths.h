@@ -1,5 +1,5 @@
-/* deaths.h: a reader and writers in processes of their own, that are killed and started again, and a page that all of them
- * share, on which is noted what was taken and what was delivered.
+/* deaths.h: a reader and writers in processes of their own, that are killed and started again, and a page that all of
+ * them share, on which is noted what was taken and what was delivered.
  *
  *   test_points.c, test_random.c   whom to kill where
  *   stage.c                        starts, kills and restarts the processes; what has to be true at the end
@@ -7,10 +7,10 @@
  *   board.c                        the page: each message's fate
  *   kill_point.c                   how a process dies at a point
  *
- * Path    writer_life: record BEGUN > mr_writer_write > TAKEN > … > reader_life: board_deliver > seen > stage_end: every
- *         TAKEN one is seen
- * Owners  The processes are forked from the test, which has no threads and does not use the library. A record belongs to its
- *         writer until it is TAKEN, `seen` and what stands beside it to the one reader that lives.
+ * Path    writer_life: record BEGUN > mr_writer_write > TAKEN > … > reader_life: board_deliver > seen > stage_end:
+ *         every TAKEN one is seen
+ * Owners  The processes are forked from the test, which has no threads and does not use the library. A record belongs
+ *         to its writer until it is TAKEN, `seen` and what stands beside it to the one reader that lives.
  */
 #ifndef TEST_DEATHS_H
 #define TEST_DEATHS_H

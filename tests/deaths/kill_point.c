@@ -1,5 +1,5 @@
-/* kill_point.c: see queue/kill_point.h. The environment is looked at once in a process, at its first pass; a forked child
- * that is to die sets it before it uses the library. */
+/* kill_point.c: see queue/kill_point.h. The environment is looked at once in a process, at its first pass; a forked
+ * child that is to die sets it before it uses the library. */
 #include "queue/kill_point.h"
 
 #include <pthread.h>

@@ -1,10 +1,10 @@
 /* stage.c: starts the processes, kills them, starts them again, and brings them to the end.
  *
  * Path    stage_open > [ somebody dies > actor_start ]* > stage_finish: all writers done > noted > stage_close
- * Owners  Single-threaded; does not use the library. Each process has one end of a socket pair whose other end is here: it
- *         says what it has come to, and its end says that it has died.
- * I1      Who dies by SIGKILL was killed by us or at its point (once in a plan). Every other end but exit 0 after SAY_QUIT is
- *         a failure.
+ * Owners  Single-threaded; does not use the library. Each process has one end of a socket pair whose other end is
+ *         here: it says what it has come to, and its end says that it has died.
+ * I1      Who dies by SIGKILL was killed by us or at its point (once in a plan). Every other end but exit 0 after
+ *         SAY_QUIT is a failure.
  */
 #include <errno.h>
 #include <poll.h>
@@ -165,8 +165,8 @@ void stage_kill(struct stage *stage, int writer)
     actor_start(stage, actor);
 }
 
-/* Twice: what a writer has taken over from a dead reader is in the next one's ring only when all that it had taken until it
- * connected has been delivered. */
+/* Twice: what a writer has taken over from a dead reader is in the next one's ring only when all that it had taken
+ * until it connected has been delivered. */
 void stage_settle(struct stage *stage)
 {
     unsigned writers = stage->plan->writers;
@@ -205,7 +205,7 @@ static bool reader_ask(struct stage *stage, enum saying what)
     return !stage->again;
 }
 
-/* A reader that dies, or changes, after a writer is done has that one write once more: nothing else makes it connect. */
+/* A reader that dies, or changes, after a writer is done has that one write once more: nothing else has it connect. */
 void stage_finish(struct stage *stage)
 {
     bool changes = stage->plan->traffic == TRAFFIC_CHANGES;
@@ -242,5 +242,7 @@ size_t stage_close(struct stage *stage)
         (void) actor_quit(stage, &stage->writers[w]);
     while (!actor_quit(stage, &stage->reader))
         actor_start(stage, &stage->reader); /* takes over what the dead one left */
-    return scratch_count(getenv("MAILROOM_DIR"));
+    const char *directory = getenv("MAILROOM_DIR");
+    CHECK(directory != NULL);
+    return scratch_count(directory);
 }

@@ -200,7 +200,8 @@ static void stopped_await(pid_t child)
     CHECK_MSG(WIFSTOPPED(status), "status %x", (unsigned) status);
 }
 
-/* Has the writer drop its reader, which has said and done nothing wrong: no number is left for the doorbell that came. */
+/* Has the writer drop its reader, which has said and done nothing wrong: no number is left for the doorbell that
+ * came. */
 static void session_fail(mr_writer *writer, uint64_t number)
 {
     struct rlimit before;
@@ -217,8 +218,8 @@ static void last_write(void *writer)
     CHECK_STATUS(number_write(writer, 6 * (COUNT + 1) + 1), MR_OK);
 }
 
-/* Its slot's files are taken from a frozen reader, as an administrator might, and its writer has given the session up: what
- * it does when it goes on concerns nobody. */
+/* Its slot's files are taken from a frozen reader, as an administrator might, and its writer has given the session
+ * up: what it does when it goes on concerns nobody. */
 TEST(deaths_library, a_reader_that_was_frozen_delivers_and_acknowledges_nothing_more_once_another_has_the_messages)
 {
     char scratch[SCRATCH_ROOM], path[SCRATCH_ROOM + 32];

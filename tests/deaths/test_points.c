@@ -1,5 +1,5 @@
-/* test_points.c: killed at each point of each end (queue/kill_point.h): the first time that it comes by there, the second,
- * and later ones. A line per point says what came of it. */
+/* test_points.c: killed at each point of each end (queue/kill_point.h): the first time that it comes by there, the
+ * second, and later ones. A line per point says what came of it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +68,7 @@ static void reference_run(enum traffic traffic)
     CHECK_STR(board->fault, "");
     CHECK_EQ(outcome.lost, 0);
     CHECK_EQ(outcome.in_doubt, 0);
+    CHECK_EQ(board->reader.memories + board->writers[0].holdings.memories, 0);
     if (traffic != TRAFFIC_DROPS)
         CHECK_EQ(outcome.taken, atomic_load(&board->writers[0].next));
     printf("traffic %s, nobody dies: %llu messages, %llu delivered, %llu repeated\n", names[traffic],
@@ -76,7 +77,8 @@ static void reference_run(enum traffic traffic)
     fflush(stdout);
 }
 
-/* What a writer holds when its reader has gone, and it dies then, has gone with it; but there is no hole in what was delivered. */
+/* What a writer holds when its reader has gone, and it dies then, has gone with it; but there is no hole in what was
+ * delivered. */
 static bool dies_with_reader(const struct plan *plan)
 {
     return (plan->traffic == TRAFFIC_RECONNECTS || plan->traffic == TRAFFIC_CHANGES) && plan->victim_is_writer;

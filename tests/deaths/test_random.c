@@ -1,8 +1,9 @@
-/* test_random.c: killed at random instants, under full traffic of two writers: all sizes, large ones and urgent ones. A round
- * is some kills, and the whole reckoning behind them.
+/* test_random.c: killed at random instants, under full traffic of two writers: all sizes, large ones and urgent ones.
+ * A round is some kills, and the whole reckoning behind them.
  *
- * R1      Both ends of a message must not die: a writer's unacknowledged messages are in its memory, and in its reader's
- *         alone once it has died. So before the side changes, everything that was taken until then is delivered.
+ * R1      Both ends of a message must not die: a writer's unacknowledged messages are in its memory, and in its
+ *         reader's alone once it has died. So before the side changes, everything that was taken until then is
+ *         delivered.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -96,10 +97,9 @@ static void kill_at_random(enum traffic traffic, const char *name, unsigned want
         CHECK_EQ(stage_close(&stage), files);
         round_reckon(board, reference, &total);
     }
-    printf(
-        "random, %s: the reader killed %u times, a writer %u times; %llu messages taken, 0 lost, 0 garbled, 0 misordered, "
-        "%llu repeated (flagged), 0 unflagged; %llu in doubt\n",
-        name, total.of_reader, total.of_writers, total.taken, total.repeated, total.in_doubt);
+    printf("random, %s: the reader killed %u times, a writer %u times; %llu messages taken, "
+           "0 lost, 0 garbled, 0 misordered, %llu repeated (flagged), 0 unflagged; %llu in doubt\n",
+           name, total.of_reader, total.of_writers, total.taken, total.repeated, total.in_doubt);
     fflush(stdout);
 }
 

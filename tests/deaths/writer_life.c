@@ -1,6 +1,7 @@
 /* writer_life.c: a writer's process: messages of all sizes, until all are acknowledged.
  *
- * I1      A record is BEGUN, and its number used up, before the library hears of the message; TAKEN only after it said MR_OK.
+ * I1      A record is BEGUN, and its number used up, before the library hears of the message; TAKEN only after it
+ *         said MR_OK.
  */
 #include <stdlib.h>
 #include <unistd.h>

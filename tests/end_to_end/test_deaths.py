@@ -1,6 +1,6 @@
-"""Listeners and senders that are killed (SIGKILL) and started again, over and over, while many lines are sent: together the
-listeners' outputs hold every line. What a killed listener had half written is cut off at its file's end; that line comes
-again."""
+"""Listeners and senders that are killed (SIGKILL) and started again, over and over, while many lines are sent:
+together the listeners' outputs hold every line. What a killed listener had half written is cut off at its file's end;
+that line comes again."""
 
 import json
 import os
@@ -75,7 +75,7 @@ class Deaths(EndToEnd):
         return kills
 
     def test_every_line_though_the_listener_is_killed_every_300_ms(self):
-        count = 1000000 if CAMPAIGN else 300000
+        count = 3000000 if CAMPAIGN else 300000
         kills = self.numbers_to_mortals(count, 0.3)
         if CAMPAIGN:
             self.assertGreater(kills, 0)
@@ -105,7 +105,7 @@ class Deaths(EndToEnd):
                 self.assertEqual(message["sequence"], int(message["text"]))
                 seen.add(message["text"])
         repeated = self.check_numbers(outputs, count)
-        print(f"{count} lines, the listener killed {kills} times: 0 missing, {flagged} flagged, {repeated} of them again")
+        print(f"{count} lines, the listener killed {kills} times: 0 missing, {flagged} flagged, {repeated} again")
 
     def test_every_line_of_a_file_though_both_ends_are_killed(self):
         count = 300000 if CAMPAIGN else 100000
