@@ -352,8 +352,12 @@ static void hostile_header(const struct step *step)
     uint64_t place = step->what & 64 ? w.reader.position + 8 * (uint64_t) (step->small % 2048)
                                      : w.reader.position + 8 * (uint64_t) (step->small % 4);
     uint64_t header = step->large | (uint64_t) (step->what % 8) << 32;
-    if (step->what & 8)
-        header = (uint64_t) (step->large % 8192) | (uint64_t) (step->what % 8) << 32;
+    if (step->what & 8) {
+        const uint64_t most = ring_payload_max(w.reader.capacity);
+        const uint64_t lengths[] = {sizeof(uint64_t), 0,        most,        most + 1,
+                                    most + 8,         2 * most, step->small, step->large % 8192};
+        header = lengths[step->large % 8] | (uint64_t) (step->what % 8) << 32;
+    }
     if (step->what & 16)
         header |= (uint64_t) step->large << 32;
     if (step->what & 32) /* no further than the end of the ring, or just beyond */

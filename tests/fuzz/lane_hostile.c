@@ -231,18 +231,19 @@ static void hostile_hello(struct hostile *h, const struct step *step)
 
 static void hostile_large(struct hostile *h, const struct step *step)
 {
-    uint32_t level = step->what & 64 ? step->small : step->small % RING_LEVELS_MAX;
+    static const unsigned char levels[] = {0, 0, 0, 0, 1, 1, 2, RING_LEVELS_MAX};
+    uint32_t level = step->what & 64 ? step->small : levels[step->small % 8];
     struct ring_large large = {.level = level, .length = step->large / 64 % 20000};
     ring_packet_init(&large.packet, PACKET_LARGE, 0);
     large.sequence = h->sequence[level % RING_LEVELS_MAX];
     if (step->what & 128)
-        large.sequence += (uint64_t) (step->small / 8 % 32) - 4;
+        large.sequence += 1 + (uint64_t) (step->small / 8 % 32) - (step->small & 0x100 ? 8 : 0);
     if (step->small & 0x400)
         large.length = step->small & 0x200 ? UINT64_MAX - large.length : large.length << 16;
     int file = file_make(step, large.length < (1 << 20) ? (size_t) large.length : 4096,
                          F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL | F_SEAL_WRITE);
     /* Perhaps many, of which a record names at most one. */
-    for (unsigned count = 1 + (step->what & 128 ? step->large >> 27 : 0); count > 0; count--) {
+    for (unsigned count = 1 + (step->what & 128 ? 2 * (step->large % 16) : 0); count > 0; count--) {
         packet_send_bent(h, step, &large, sizeof large, file);
         large.sequence++;
     }
@@ -398,7 +399,8 @@ static void hostile_large_whole(struct hostile *h, const struct step *step)
 {
     struct step part = *step;
     uint16_t rest = step->small & 0xf810;
-    part.small = (uint16_t) (rest | (h->geometry.levels == 0 ? 0 : step->what / 64 % h->geometry.levels));
+    static const uint16_t places[] = {0, 4, 6, 7}; /* hostile_large's, of its levels */
+    part.small = rest | places[h->geometry.levels == 0 ? 0 : step->what / 64 % h->geometry.levels % 4];
     part.what &= 63;
     hostile_large(h, &part);
     part = *step;
