@@ -48,6 +48,7 @@ struct held {
 
 static struct {
     struct buffer_pool *pool;
+    char directory[80];
     struct sockaddr_un addresses[RENAMES];
     struct slot_name names[RENAMES];
     size_t descriptors;       /* open before the slot */
@@ -538,7 +539,7 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
 
 static void process_end(void)
 {
-    (void) nftw(getenv("MAILROOM_DIR"), remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    (void) nftw(process.directory, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static void process_begin(void)
@@ -549,9 +550,10 @@ static void process_begin(void)
     const char *base = getenv("TMPDIR");
     if (base == NULL && access("/dev/shm", W_OK) == 0)
         base = "/dev/shm";
-    snprintf(directory, sizeof directory, "%.70s/mr-fuzz-XXXXXX", base != NULL && base[0] == '/' ? base : "/tmp");
+    snprintf(process.directory, sizeof process.directory, "%.60s/mr-fuzz-XXXXXX",
+             base != NULL && base[0] == '/' ? base : "/tmp");
     hostile_prepare();
-    DEMAND(mkdtemp(directory) != NULL && setenv("MAILROOM_DIR", directory, 1) == 0);
+    DEMAND(mkdtemp(process.directory) != NULL && setenv("MAILROOM_DIR", process.directory, 1) == 0);
     process.pool = pool_open(&options);
     DEMAND(process.pool != NULL);
     for (unsigned i = 0; i < RENAMES; i++) {
@@ -559,7 +561,7 @@ static void process_begin(void)
         struct sockaddr_un *address = &process.addresses[i];
         snprintf(name, sizeof name, "fuzz%u", i);
         address->sun_family = AF_UNIX;
-        snprintf(address->sun_path, sizeof address->sun_path, "%s/%s.ring", directory, name);
+        snprintf(address->sun_path, sizeof address->sun_path, "%s/%s.ring", process.directory, name);
         DEMAND(name_parse(&process.names[i], name) == MR_OK);
     }
     w.honest.socket = -1;
