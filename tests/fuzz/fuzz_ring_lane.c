@@ -48,7 +48,7 @@ struct held {
 
 static struct {
     struct buffer_pool *pool;
-    char directory[80];
+    char directory[86]; /* and "/fuzzN.ring" behind it is an address still */
     struct sockaddr_un addresses[RENAMES];
     struct slot_name names[RENAMES];
     size_t descriptors;       /* open before the slot */
@@ -544,13 +544,12 @@ static void process_end(void)
 
 static void process_begin(void)
 {
-    static char directory[86]; /* and "/fuzzN.ring" behind it is an address still */
     struct pool_options options = {
         .ceiling = 1 << 20, .urgent_share = POOL_SHARE_DEFAULT, .header_bytes = sizeof(struct slot_message)};
     const char *base = getenv("TMPDIR");
     if (base == NULL && access("/dev/shm", W_OK) == 0)
         base = "/dev/shm";
-    snprintf(process.directory, sizeof process.directory, "%.60s/mr-fuzz-XXXXXX",
+    snprintf(process.directory, sizeof process.directory, "%.70s/mr-fuzz-XXXXXX",
              base != NULL && base[0] == '/' ? base : "/tmp");
     hostile_prepare();
     DEMAND(mkdtemp(process.directory) != NULL && setenv("MAILROOM_DIR", process.directory, 1) == 0);
