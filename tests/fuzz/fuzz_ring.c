@@ -105,6 +105,8 @@ static void world_make(const struct step *first)
         atomic_store(&w.reader.head, start);
         atomic_store(&w.control->tail, start);
         atomic_store(&w.control->head, start);
+    } else if (first->what & 16) {
+        w.writer.span = w.writer.capacity / (first->what & 32 ? 4 : 2); /* until some step makes it larger */
     }
     w.stopped = w.armed = w.asked = w.waiting = false;
     w.sent_first = w.sent_end = w.number = w.taken_first = w.taken_end = 0;
@@ -155,7 +157,7 @@ static void check_no_room(size_t length)
 
 static size_t length_of(const struct step *step)
 {
-    size_t most = ring_payload_max(w.writer.capacity);
+    size_t most = ring_payload_max(w.writer.span);
     switch (step->what >> 6) {
     case 0:
         return step->small % 64;
@@ -285,9 +287,9 @@ static void reader_look(void)
         return;
     bool reached = w.asked && released() - w.awaited <= UINT64_MAX / 2;
     DEMAND(!tell || reached); /* also where the writer saw it by itself: it takes no notice then */
-    /* I2: with nothing left to deliver, or half of the ring free, it has to be told. */
-    if (w.waiting && reached &&
-        (w.reader.position == w.writer.tail || w.writer.tail - released() <= w.reader.capacity / 2))
+    /* I2: with nothing left to deliver, or half of what is used of the ring free, it has to be told. */
+    uint64_t span = atomic_load_explicit(&w.reader.span, memory_order_relaxed);
+    if (w.waiting && reached && (w.reader.position == w.writer.tail || w.writer.tail - released() <= span / 2))
         DEMAND(tell);
     if (tell)
         w.waiting = w.asked = false;
@@ -410,6 +412,8 @@ static void world_step(struct program *program, const struct step *step)
         break;
     case 5:
         (void) ring_refresh(&w.writer);
+        if ((step->what & 1) != 0 && w.writer.span < w.writer.capacity)
+            w.writer.span *= 2;
         break;
     case 6:
     case 7:
