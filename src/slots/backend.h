@@ -271,7 +271,7 @@ struct link_counts {
     uint64_t doorbells;   /* rung */
     uint64_t redelivered; /* messages sent again, to another reader of the name */
     uint64_t ring_bytes;  /* of memory that the link has mapped now */
-    uint64_t connects;    /* connections that came to be after link_connect had given up waiting for them */
+    uint64_t connects;    /* connections made, less those that link_connect has told of by its MR_OK */
 };
 void link_get_counts(const slot_link *l, struct link_counts *counts);
 

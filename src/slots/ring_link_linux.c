@@ -125,10 +125,7 @@ static int asking_wait(struct ring_link *l, uint64_t deadline)
             return status_fail(MR_E_TIMEOUT, 0, "the slot %.300s does not answer", l->base.name);
         reader_wait(l, deadline);
     }
-    if (!ring_link_connected(l))
-        return session_refused(l);
-    l->counts.connects--; /* told here */
-    return MR_OK;
+    return ring_link_connected(l) ? MR_OK : session_refused(l);
 }
 
 /* The reader had no place for us: not sooner than it may have one. */
@@ -186,10 +183,8 @@ static int connect_anew(struct ring_link *l, const struct slot_name *name, uint6
     return MR_OK;
 }
 
-int ring_link_connect(struct ring_link *l, uint64_t deadline)
+static int connect_session(struct ring_link *l, uint64_t deadline)
 {
-    if (ring_link_connected(l))
-        return MR_OK;
     struct slot_name name;
     int status = name_parse(&name, l->base.name);
     if (status == MR_OK && l->state == SESSION_PARTING)
@@ -200,6 +195,14 @@ int ring_link_connect(struct ring_link *l, uint64_t deadline)
         status = connect_anew(l, &name, deadline);
     if (status == MR_OK && !ring_link_connected(l))
         status = asking_wait(l, deadline);
+    return status;
+}
+
+int ring_link_connect(struct ring_link *l, uint64_t deadline)
+{
+    int status = ring_link_connected(l) ? MR_OK : connect_session(l, deadline);
+    if (status == MR_OK)
+        l->counts.connects--; /* the caller counts it: a session may also begin, and end, without being told of here */
     return status;
 }
 

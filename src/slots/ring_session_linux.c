@@ -97,6 +97,7 @@ int session_begin(struct ring_link *l, int socket)
     status = ring_packet_send(socket, &hello, sizeof hello, file);
     KILL_POINT(writer, hello_sent);
     close(file);
+    l->counts.connects += status == MR_OK && l->state == SESSION_FIRST;
     if (status == MR_OK)
         return MR_OK;
     if (status == MR_E_GONE)
@@ -417,7 +418,7 @@ static void answer_take(struct ring_link *l, const struct ring_answer *answer, i
         committed = committed || ring->tail != 0;
         ring->fence = !l->barrier || (answer->packet.flags & RING_FLAG_BARRIER) == 0; /* S3 */
     }
-    l->counts.connects += l->state == SESSION_ASKING; /* unless link_connect is there to tell */
+    l->counts.connects += l->state == SESSION_ASKING;
     if (l->state != SESSION_PARTING)
         l->state = SESSION_OPEN;
     session_pace(l);

@@ -174,7 +174,7 @@ struct mr_writer {
     uint32_t generation; /* process_generation() of the process that opened it */
     slot_link *link;
     mr_writer_statistics counts;
-    uint64_t connects_late; /* of the link's own: connections that link_connect did not tell */
+    uint64_t connects_late; /* of the link: connections that link_connect has not told of */
     mutex lock;
     struct writer_waiter *line; /* by level, then ticket (I3) */
     struct writer_waiter *sending_waiter;

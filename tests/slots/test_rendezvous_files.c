@@ -83,8 +83,8 @@ TEST(rendezvous_files, file_names_do_not_meet)
 {
     char scratch[SCRATCH_ROOM];
     scratch_use(scratch);
-    static const char *const names[] = {"x",   "x.lock", "x.page", "x.sock", "x.sock.page", "x.page.sock", "x.ring",
-                                        "%78", "x%",     "x%2e",   "x.",     "_x"};
+    static const char *const names[] = {"x",      "x.lock", "x.page", "x.sock", "x.sock.page", "x.page.sock",
+                                        "x.ring", "%78",    "x%",     "x%2e",   "x.",          "_x"};
     enum { COUNT = sizeof names / sizeof names[0] };
     struct rendezvous *all[COUNT];
     for (size_t i = 0; i < COUNT; i++)
