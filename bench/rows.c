@@ -37,9 +37,6 @@ struct scenario {
 };
 
 #define PACED_RATE 1000.0
-/* What the library's documentation advises where messages are so large; three of them fit into its default ring. */
-#define LARGE_SIZE       65536u
-#define LARGE_RING_BYTES (1u << 20)
 /* Seven at 1,000 messages a second each. */
 #define FLOODED_RATE 7000.0
 
@@ -70,7 +67,7 @@ static const struct scenario scenarios[] = {
      8,
      14},
     {"64k-1",
-     "64 KiB, 1 writer, ring of 1 MiB",
+     "64 KiB, 1 writer",
      "seqpacket",
      FIGURE_RATE,
      {NULL, 65536, 1, 1, 0, 0, 0},
@@ -78,7 +75,7 @@ static const struct scenario scenarios[] = {
      1.2,
      2},
     {"64k-8",
-     "64 KiB, 8 writers, rings of 1 MiB",
+     "64 KiB, 8 writers",
      "seqpacket",
      FIGURE_RATE,
      {NULL, 65536, 8, 1, 0, 0, 0},
@@ -195,9 +192,6 @@ static int measure_side(const struct options *options, const struct side *side, 
     plan.rate = side->rate;
     plan.messages = 0;
     plan.duration = (uint64_t) (options->seconds * 1e9);
-    if (side->size >= LARGE_SIZE && plan.peer.ring_bytes == 0) {
-        plan.peer.ring_bytes = LARGE_RING_BYTES;
-    }
     plan.check = side->size > COMPARE_CHECK_ALL ? MESSAGE_MARKS : MESSAGE_ALL;
     const char *wrong = plan_complete(&plan);
     int status = wrong != NULL ? status_fail(MR_E_ARGUMENT, 0, "%s", wrong) : run_execute(&plan, parent, NULL, &result);
