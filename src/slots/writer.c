@@ -346,7 +346,9 @@ int mr_writer_write_timed(mr_writer *writer, const void *data, size_t length, ui
 
 int mr_writer_write(mr_writer *writer, const void *data, size_t length, uint32_t priority)
 {
-    return write_message(writer, data, length, priority, writer == NULL ? 0 : writer->options.timeout_ms);
+    if (writer == NULL)
+        return writer_check(writer);
+    return write_message(writer, data, length, priority, writer->options.timeout_ms);
 }
 
 /* ---- counters ---- */
