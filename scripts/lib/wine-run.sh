@@ -91,7 +91,7 @@ wine_build()
 }
 
 # What wine_test measures: both designs at 1, 50 and 500 slots, short enough for every run.
-wine_bench_arguments=(compare --slots 1,50,500 --writers 2 --sizes 64 --peers mailroom-native,seed --messages 2000
+wine_bench_arguments=(compare --slots "1,50,500" --writers 2 --sizes 64 --peers "mailroom-native,seed" --messages 2000
     --repeat 1 --no-latency --json)
 
 # wine_bench RESULTS: runs the bench and looks at what it says; RESULTS/bench_compare.out and .status as a test's. Which of the
