@@ -9,13 +9,13 @@
  * The rest of the message is a fixed pattern of 64-bit words, but every 64th word (one in 512 bytes) is a mark, made
  * from the connection and the number: a message put together from two others does not pass.
  *
- * The checksum is the sum over all words of word × key, with an odd key for each place (so that no single changed word
- * and no two exchanged ones go unseen), folded to its width. Length and slot are in it. With MESSAGE_MARKS it covers
- * the head and the marks only: a reader then touches one cache line in eight, for measuring transports whose cost per
- * byte is below that of a checksum.
+ * The reader checks all of it. The checksum is over the head, length and slot: a sum over its words, each times an odd
+ * key of its own (so that no single changed word and no two exchanged ones go unseen), folded to the checksum's width.
+ * Each mark has to be what that head makes of it, and every other byte that of the pattern: they are compared. With
+ * MESSAGE_MARKS the head and the marks only: a reader then touches one cache line in eight, for measuring transports
+ * whose cost per byte is below that of a comparison.
  *
- * Cost    The writer never touches the pattern: its part of the sum is a look-up. The reader's part is two
- *         additions for every 8 bytes.
+ * Cost    The writer touches head and marks only; the reader compares at about the speed of a copy.
  */
 #ifndef BENCH_MESSAGE_H
 #define BENCH_MESSAGE_H
@@ -42,13 +42,11 @@ struct message_note {
 /* A writer's buffer: one message at a time is made in it. */
 struct message_maker {
     uint8_t *data;
-    size_t size;      /* of the largest message */
-    uint64_t *prefix; /* prefix[n]: the sum over the first n words of the pattern */
-    enum message_check check;
+    size_t size; /* of the largest message */
 };
 
 /* False when there is no memory; then there is nothing to close. */
-bool message_maker_open(struct message_maker *maker, size_t size, enum message_check check);
+bool message_maker_open(struct message_maker *maker, size_t size);
 void message_maker_close(struct message_maker *maker);
 
 /* Makes a message of `length` bytes (at most `size`) at maker->data. */

@@ -76,7 +76,7 @@ static int load_open(struct load *load, const struct plan *plan, unsigned index)
     }
     unsigned count = plan_writer_connections(plan, index);
     load->ends = memory_calloc(count, sizeof(*load->ends));
-    if (load->ends == NULL || !message_maker_open(&load->maker, plan_largest(plan), plan->check) ||
+    if (load->ends == NULL || !message_maker_open(&load->maker, plan_largest(plan)) ||
         !histogram_open(&load->late, 5)) {
         return status_fail(MR_E_MEMORY, 0, "no memory for a writer");
     }

@@ -21,7 +21,7 @@ static void begin(unsigned slots, unsigned writers, bool every, size_t size)
     plan.mix[1] = size < MESSAGE_SHORT ? 0 : 500;
     CHECK(plan_complete(&plan) == NULL);
     CHECK(tally_open(&tally, &plan));
-    CHECK(message_maker_open(&maker, size, MESSAGE_ALL));
+    CHECK(message_maker_open(&maker, size));
 }
 
 static void take_at(unsigned slot, unsigned connection, unsigned level, uint64_t number)
