@@ -1,15 +1,16 @@
 /* compare.c: Mailroom beside other ways of sending messages, in one interleaved run.
  *
  * Path    options ► entries (size × slots × writers × peer) ► repetition 1: every entry once, in turn; repetition 2 … ►
- *         medians, ratios, spreads ► table | JSON | plots
+ *         medians, ratios, spreads ► compare_report.c: table | JSON ► plots
  * I1      A ratio is of two runs of the same repetition, which are seconds apart: what changes on the machine from one
  *         minute to the next changes both.
- * I2      An entry whose run fails is named with its error, and not run again; all others go on.
+ * I2      Every peer that was asked for has its entries. One that is missing, or cannot do this, or whose run fails, says
+ *         why in its row, and is not run (again); all others go on.
  */
 #include "compare.h"
 
 #include <inttypes.h>
-#include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -45,36 +46,46 @@ static struct entry *add_entry(struct comparison *comparison, const char *name, 
     return entry;
 }
 
-/* Starts what the peer needs. False where it is not there, or does not start: it has been named. */
-static bool add_peer(struct comparison *comparison, const struct peer *peer)
+/* It is not measured (any more), and why. */
+PRINTF_FORMAT(3, 4)
+static void entry_give_up(struct entry *entry, enum entry_state state, const char *format, ...)
 {
-    struct load_peer *load = &comparison->loads[comparison->load_count];
-    if (peer->missing != NULL) {
-        remark("without %s: %s", peer->name, peer->missing);
-        return false;
-    }
-    int status = load_begin(load, peer);
-    if (status != MR_OK) {
-        remark("without %s: %s", peer->name, mr_last_error_text());
-        load_end(load);
-        return false;
-    }
-    comparison->load_count++;
-    return true;
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(entry->why, sizeof(entry->why), format, arguments);
+    va_end(arguments);
+    entry->state = state;
 }
 
-static void add_peers(struct comparison *comparison, size_t size, unsigned slots, unsigned writers, bool first)
+/* Starts what the peer needs. */
+static void add_peer(struct comparison *comparison, const struct peer *peer)
+{
+    struct load_peer *load = &comparison->loads[comparison->load_count];
+    char *missing = comparison->missing[comparison->load_count++];
+    if (peer->missing != NULL) {
+        snprintf(missing, sizeof(comparison->missing[0]), "%s", peer->missing);
+    } else if (load_begin(load, peer) != MR_OK) {
+        snprintf(missing, sizeof(comparison->missing[0]), "%s", mr_last_error_text());
+        load_end(load);
+    }
+    load->peer = peer;
+    if (*missing != '\0') {
+        remark("without %s: %s", peer->name, missing);
+    }
+}
+
+static void add_peers(struct comparison *comparison, size_t size, unsigned slots, unsigned writers)
 {
     for (unsigned p = 0; p < comparison->load_count; p++) {
         const struct peer *peer = comparison->loads[p].peer;
-        bool too_large = peer->size_max != 0 && size > peer->size_max;
-        bool too_many = peer->slots_max != 0 && slots > peer->slots_max;
-        if (!too_large && !too_many) {
-            add_entry(comparison, peer->name, size, slots, writers)->load = &comparison->loads[p];
-        } else if (first && too_large) {
-            remark("%s takes no messages of %zu bytes (%zu at most)", peer->name, size, peer->size_max);
-        } else if (first) {
-            remark("%s has no %u slots (%u at most)", peer->name, slots, peer->slots_max);
+        struct entry *entry = add_entry(comparison, peer->name, size, slots, writers);
+        entry->load = &comparison->loads[p];
+        if (comparison->missing[p][0] != '\0') {
+            entry_give_up(entry, ENTRY_MISSING, "%s", comparison->missing[p]);
+        } else if (peer->size_max != 0 && size > peer->size_max) {
+            entry_give_up(entry, ENTRY_UNABLE, "it takes messages of up to %zu bytes", peer->size_max);
+        } else if (peer->slots_max != 0 && slots > peer->slots_max) {
+            entry_give_up(entry, ENTRY_UNABLE, "it has %u slots at most", peer->slots_max);
         }
     }
 }
@@ -84,13 +95,16 @@ static void add_size(struct comparison *comparison, size_t size)
     const struct options *options = &comparison->options;
     for (unsigned s = 0; s < options->slot_count; s++) {
         for (unsigned w = 0; w < options->writer_count; w++) {
-            add_peers(comparison, size, options->slots[s], options->writers[w], w == 0);
+            add_peers(comparison, size, options->slots[s], options->writers[w]);
         }
     }
     for (size_t l = 0; l < limit_count; l++) {
-        if (is_chosen(options, limits[l]->name) && limits[l]->missing == NULL &&
-            (limits[l]->sized || size == options->sizes[0])) {
-            add_entry(comparison, limits[l]->name, size, 1, 1)->limit = limits[l];
+        if (is_chosen(options, limits[l]->name) && (limits[l]->sized || size == options->sizes[0])) {
+            struct entry *entry = add_entry(comparison, limits[l]->name, size, 1, 1);
+            entry->limit = limits[l];
+            if (limits[l]->missing != NULL) {
+                entry_give_up(entry, ENTRY_MISSING, "%s", limits[l]->missing);
+            }
         }
     }
 }
@@ -112,7 +126,12 @@ static int comparison_open(struct comparison *comparison)
     for (unsigned s = 0; s < options->size_count; s++) {
         add_size(comparison, options->sizes[s]);
     }
-    return comparison->count == 0 ? fail("none of the peers is there") : -1;
+    for (unsigned i = 0; i < comparison->count; i++) {
+        if (comparison->entries[i].state == ENTRY_MEASURED) {
+            return -1;
+        }
+    }
+    return fail("nothing of this can be measured");
 }
 
 static void comparison_close(struct comparison *comparison)
@@ -174,8 +193,8 @@ static int measure_peer(struct comparison *comparison, struct entry *entry, bool
                      ? status_fail(MR_E_ARGUMENT, 0, "%s", wrong == NULL ? "no folder" : wrong)
                      : run_execute(&plan, parent, NULL, &result);
     if (status != MR_OK) {
-        snprintf(entry->failure, sizeof(entry->failure), "%s", mr_last_error_text());
-        entry->unable = status == MR_E_TOO_BIG || status == MR_E_UNSUPPORTED;
+        bool unable = status == MR_E_TOO_BIG || status == MR_E_UNSUPPORTED;
+        entry_give_up(entry, unable ? ENTRY_UNABLE : ENTRY_FAILED, "%s", mr_last_error_text());
         return status;
     }
     tally_add(&entry->counts, &result.counts);
@@ -196,7 +215,7 @@ static int measure_limit(struct entry *entry)
     struct limit_result result = {0};
     int status = run_limit(entry->name, entry->size, LIMIT_SECONDS, &result);
     if (status != MR_OK) {
-        snprintf(entry->failure, sizeof(entry->failure), "%s", mr_last_error_text());
+        entry_give_up(entry, ENTRY_FAILED, "%s", mr_last_error_text());
         return status;
     }
     if (result.messages_per_second > 0) {
@@ -210,28 +229,12 @@ static int measure_limit(struct entry *entry)
     return MR_OK;
 }
 
-/* "64 B, 50 slots, 8 writers"; slots where they were asked for. */
-static const char *circumstances(const struct comparison *comparison, const struct entry *entry, char text[64])
-{
-    char slots[24] = "";
-    if (comparison->options.given[OPTION_SLOT_LIST]) {
-        snprintf(slots, sizeof(slots), ", %u slot%s", entry->slots, entry->slots == 1 ? "" : "s");
-    }
-    snprintf(text, 64, "%zu B%s, %u writer%s", entry->size, slots, entry->writers, entry->writers == 1 ? "" : "s");
-    return text;
-}
-
 static void show(struct comparison *comparison, const struct entry *entry, const char *what)
 {
     char text[128];
     char where[64];
-    snprintf(text, sizeof(text), "%s, %s%s", entry->name, circumstances(comparison, entry, where), what);
+    snprintf(text, sizeof(text), "%s, %s%s", entry->name, entry_circumstances(comparison, entry, where), what);
     progress_show((double) comparison->step++, text);
-}
-
-static bool same_load(const struct entry *a, const struct entry *b)
-{
-    return a->size == b->size && a->slots == b->slots && a->writers == b->writers;
 }
 
 /* Ratios of the repetition that has just ended: each entry against the base's under the same load. */
@@ -241,7 +244,7 @@ static void take_ratios(struct comparison *comparison)
         struct entry *entry = &comparison->entries[i];
         for (unsigned b = 0; b < comparison->count && entry->rate_now > 0; b++) {
             const struct entry *base = &comparison->entries[b];
-            if (strcmp(base->name, peer_base) == 0 && same_load(base, entry) && base->rate_now > 0) {
+            if (strcmp(base->name, peer_base) == 0 && entry_same_load(base, entry) && base->rate_now > 0) {
                 series_add(&entry->ratios, base->rate_now / entry->rate_now);
             }
         }
@@ -261,10 +264,10 @@ static int repetition(struct comparison *comparison, unsigned number)
         if (number > 0 && clock_now() > comparison->deadline) {
             return MR_E_TIMEOUT;
         }
-        show(comparison, entry, "");
-        if (entry->failure[0] != '\0') {
+        if (entry->state != ENTRY_MEASURED) {
             continue;
         }
+        show(comparison, entry, "");
         int status = entry->load == NULL ? measure_limit(entry) : measure_peer(comparison, entry, false);
         if (status == MR_OK && entry->load != NULL && latencies) {
             show(comparison, entry, ", latency");
@@ -275,7 +278,7 @@ static int repetition(struct comparison *comparison, unsigned number)
         }
         if (status != MR_OK) {
             char where[64];
-            remark("%s, %s: %s", entry->name, circumstances(comparison, entry, where), entry->failure);
+            remark("%s, %s: %s", entry->name, entry_circumstances(comparison, entry, where), entry->why);
         }
     }
     return MR_OK;
@@ -286,8 +289,11 @@ static int measure_all(struct comparison *comparison)
     const struct options *options = &comparison->options;
     unsigned runs = 0;
     for (unsigned i = 0; i < comparison->count; i++) {
-        bool peer = comparison->entries[i].load != NULL;
-        runs += options->repeat + (!peer || options->no_latency ? 0 : options->quick ? 1 : options->repeat);
+        const struct entry *entry = &comparison->entries[i];
+        if (entry->state == ENTRY_MEASURED) {
+            bool latencies = entry->load != NULL && !options->no_latency;
+            runs += options->repeat + (!latencies ? 0 : options->quick ? 1 : options->repeat);
+        }
     }
     comparison->steps = runs;
     progress_begin((double) runs);
@@ -308,179 +314,7 @@ static int measure_all(struct comparison *comparison)
     return -1;
 }
 
-/* ------------------------------------------------------------------------------------------------ reporting */
-
-static void real_or_null(struct json *json, const char *key, double number)
-{
-    if (isnan(number)) {
-        json_null(json, key);
-    } else {
-        json_real(json, key, number);
-    }
-}
-
-void comparison_json(const struct comparison *comparison, FILE *stream)
-{
-    struct json json = {.stream = stream};
-    json_object(&json, NULL);
-    machine_json(&json);
-    json_array(&json, "rows");
-    for (unsigned i = 0; i < comparison->count; i++) {
-        const struct entry *entry = &comparison->entries[i];
-        if (entry->failure[0] != '\0') {
-            continue;
-        }
-        json_object(&json, NULL);
-        json_text(&json, "peer", entry->name);
-        json_count(&json, "size", entry->size);
-        json_count(&json, "slots", entry->slots);
-        json_count(&json, "writers", entry->writers);
-        real_or_null(&json, "messages_per_second", series_median(&entry->rates));
-        real_or_null(&json, "p50_us", series_median(&entry->p50_us));
-        real_or_null(&json, "p99_us", series_median(&entry->p99_us));
-        json_count(&json, "lost", entry->counts.lost);
-        json_count(&json, "repeated", entry->counts.repeated);
-        json_count(&json, "reordered", entry->counts.reordered);
-        json_count(&json, "garbled", entry->counts.garbled);
-        real_or_null(&json, "ratio", series_median(&entry->ratios));
-        real_or_null(&json, "ratio_min", series_minimum(&entry->ratios));
-        real_or_null(&json, "ratio_max", series_maximum(&entry->ratios));
-        if (entry->load != NULL) {
-            json_count(&json, "reader_threads", entry->threads);
-            real_or_null(&json, "reader_resident", series_median(&entry->resident));
-            real_or_null(&json, "waits_per_message", series_median(&entry->waits));
-        }
-        json_count(&json, "repetitions",
-                   entry->rates.count > entry->p50_us.count ? entry->rates.count : entry->p50_us.count);
-        if (entry->latency.count > 0) {
-            curve_json(&json, &entry->latency);
-        }
-        json_end_object(&json);
-    }
-    json_end_array(&json);
-    json_end_object(&json);
-}
-
-static void figure(char *text, size_t size, double number)
-{
-    if (isnan(number)) {
-        snprintf(text, size, "-");
-    } else {
-        snprintf(text, size, "%.1f", number);
-    }
-}
-
-static void print_entry(const struct entry *entry)
-{
-    char rate[32] = "-";
-    char p50[32];
-    char p99[32];
-    char ratio[64] = "";
-    if (entry->rates.count > 0) {
-        rate_text(series_median(&entry->rates), rate);
-    }
-    figure(p50, sizeof(p50), series_median(&entry->p50_us));
-    figure(p99, sizeof(p99), series_median(&entry->p99_us));
-    if (entry->ratios.count > 0) {
-        snprintf(ratio, sizeof(ratio), "%.2f (%.2f to %.2f)", series_median(&entry->ratios),
-                 series_minimum(&entry->ratios), series_maximum(&entry->ratios));
-    }
-    if (entry->failure[0] != '\0') {
-        printf("  %-20s %s: %s\n", entry->name, entry->unable ? "not possible" : "failed", entry->failure);
-        return;
-    }
-    printf("  %-20s %12s %10s %10s   %s\n", entry->name, rate, p50, p99, ratio);
-    if (tally_damaged(&entry->counts)) {
-        printf("  %-20s of %" PRIu64 ": %" PRIu64 " lost, %" PRIu64 " repeated, %" PRIu64 " out of order, %" PRIu64
-               " garbled\n",
-               "", entry->counts.sent, entry->counts.lost, entry->counts.repeated, entry->counts.reordered,
-               entry->counts.garbled);
-    }
-}
-
-/* The base's entry under the same load, or NULL. */
-static const struct entry *base_of(const struct comparison *comparison, const struct entry *entry)
-{
-    for (unsigned b = 0; b < comparison->count; b++) {
-        const struct entry *base = &comparison->entries[b];
-        if (strcmp(base->name, peer_base) == 0 && same_load(base, entry) && base->failure[0] == '\0') {
-            return base;
-        }
-    }
-    return NULL;
-}
-
-/* "2.51 (3.1 ×)": how many times the base's it is. */
-static void times(char text[48], const char *format, double number, double base)
-{
-    int length = isnan(number) ? snprintf(text, 48, "-") : snprintf(text, 48, format, number);
-    if (length > 0 && length < 48 && base > 0 && !isnan(number)) {
-        snprintf(text + length, (size_t) (48 - length), " (%.2f x)", number / base);
-    }
-}
-
-/* What the reader's process holds, and how often both sides sleep. */
-static void print_costs(const struct comparison *comparison)
-{
-    double mebi = 1024.0 * 1024.0;
-    printf("\n%-22s %-20s %18s %18s %22s\n", "", "", "reader's threads", "reader MiB", "sleeps a message");
-    for (unsigned i = 0; i < comparison->count; i++) {
-        const struct entry *entry = &comparison->entries[i];
-        const struct entry *base = base_of(comparison, entry);
-        char where[64];
-        char text[3][48];
-        if (entry->load == NULL || entry->failure[0] != '\0') {
-            continue;
-        }
-        base = base == entry ? NULL : base;
-        times(text[0], "%.0f", (double) entry->threads, base == NULL ? 0 : (double) base->threads);
-        times(text[1], "%.1f", series_median(&entry->resident) / mebi,
-              base == NULL ? 0 : series_median(&base->resident) / mebi);
-        times(text[2], "%.3f", series_median(&entry->waits), base == NULL ? 0 : series_median(&base->waits));
-        printf("%-22s %-20s %18s %18s %22s\n", circumstances(comparison, entry, where), entry->name, text[0], text[1],
-               text[2]);
-    }
-}
-
-static void print_table(const struct comparison *comparison)
-{
-    const struct entry *before = NULL;
-    struct machine machine;
-    machine_describe(&machine);
-    printf("%s, %u processors (%s)\n", machine.system, machine.processors, machine.processor);
-    for (unsigned i = 0; i < comparison->count; i++) {
-        const struct entry *entry = &comparison->entries[i];
-        bool limit = entry->limit != NULL;
-        if (before == NULL || !same_load(before, entry) || limit != (before->limit != NULL)) {
-            char head[64];
-            if (limit) {
-                snprintf(head, sizeof(head), "%zu B, the machine", entry->size);
-            } else {
-                circumstances(comparison, entry, head);
-            }
-            printf("\n%-22s %12s %10s %10s   %s carries … times as much\n", head, "messages", "p50 µs", "p99 µs",
-                   peer_base);
-        }
-        print_entry(entry);
-        before = entry;
-    }
-    if (comparison->options.given[OPTION_SLOT_LIST]) {
-        print_costs(comparison);
-    }
-    char each[48];
-    if (comparison->options.plan.messages != 0) {
-        char count[32];
-        snprintf(each, sizeof(each), "%s messages", number_text(comparison->options.plan.messages, count));
-    } else {
-        snprintf(each, sizeof(each), "%.2f s", comparison->options.seconds);
-    }
-    printf("\nMedians of %u interleaved repetitions of %s, ratios with their smallest and largest.\n",
-           comparison->options.repeat, each);
-    if (!comparison->options.no_latency) {
-        printf("Latency from when a message was due, at %.0f messages a second.\n", COMPARE_LATENCY_RATE);
-    }
-    printf("Every message checked: all bytes up to 4 KiB, above that its head and one word in 512 bytes.\n");
-}
+/* ------------------------------------------------------------------------------------------------ the command */
 
 /* A peer that may drop by its own rules is shown, and is not the run's failure. */
 static int verdict(const struct comparison *comparison)
@@ -488,7 +322,7 @@ static int verdict(const struct comparison *comparison)
     int code = BENCH_DONE;
     for (unsigned i = 0; i < comparison->count; i++) {
         const struct entry *entry = &comparison->entries[i];
-        if (entry->failure[0] != '\0' && !entry->unable && code == BENCH_DONE) {
+        if (entry->state == ENTRY_FAILED && code == BENCH_DONE) {
             code = BENCH_ERROR;
         }
         if (!tally_damaged(&entry->counts)) {
@@ -497,7 +331,7 @@ static int verdict(const struct comparison *comparison)
         if (entry->load != NULL && entry->load->peer->lossy && entry->counts.garbled == 0) {
             char where[64];
             remark("%s, %s: %" PRIu64 " of %" PRIu64 " messages lost, as its rules allow", entry->name,
-                   circumstances(comparison, entry, where), entry->counts.lost, entry->counts.sent);
+                   entry_circumstances(comparison, entry, where), entry->counts.lost, entry->counts.sent);
             continue;
         }
         struct plan plan;
@@ -543,7 +377,7 @@ static int run_compare(int argc, char **argv)
         if (comparison.options.json) {
             comparison_json(&comparison, stdout);
         } else {
-            print_table(&comparison);
+            comparison_print(&comparison);
         }
         code = verdict(&comparison);
         if (comparison.options.plot != NULL && plot_comparison(&comparison, comparison.options.plot) != BENCH_DONE) {
@@ -561,11 +395,12 @@ const struct command command_compare = {
     "Measures every peer with every size and number of writers: the rate flat out, and the latency at 2,000 messages\n"
     "a second (see latency --help). Repetitions are interleaved; figures are medians; the ratio is the rate of\n"
     "Mailroom's best lane here to the peer's in the same repetition, with its smallest and largest. Messages above 4 KiB are checked by\n"
-    "head and marks. A peer that was not found when the program was built is named. Defaults: 5 repetitions of 1\n"
-    "second; with --quick 3 of 0.3 seconds, latency in the first only.\n",
+    "head and marks. A peer that is missing here, or cannot do this, has its row with the reason. Defaults:\n"
+    "5 repetitions of 1 second; with --quick 3 of 0.3 seconds, latency in the first only.\n",
     OPTION_BIT(OPTION_QUICK) | OPTION_BIT(OPTION_SIZES) | OPTION_BIT(OPTION_SLOT_LIST) |
         OPTION_BIT(OPTION_WRITER_LIST) | OPTION_BIT(OPTION_PEERS) | OPTION_BIT(OPTION_SECONDS) |
         OPTION_BIT(OPTION_REPEAT) | OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_PLOT) | OPTION_BIT(OPTION_THREADS) |
         OPTION_BIT(OPTION_MESSAGES) | OPTION_BIT(OPTION_NO_LATENCY) | OPTION_BIT(OPTION_WORKERS) |
-        OPTION_BIT(OPTION_DEPTH) | OPTION_BIT(OPTION_RING_BYTES) | OPTION_BIT(OPTION_SETTLE) | OPTION_BIT(OPTION_LEAD),
+        OPTION_BIT(OPTION_DEPTH) | OPTION_BIT(OPTION_RING_BYTES) | OPTION_BIT(OPTION_SETTLE) | OPTION_BIT(OPTION_LEAD) |
+        OPTION_BIT(OPTION_EVERY),
     run_compare};

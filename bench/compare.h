@@ -13,6 +13,14 @@
 /* Messages a second, of all writers together, at which comparisons take latencies. */
 #define COMPARE_LATENCY_RATE 2000.0
 
+/* What has become of an entry. All but the first say why. */
+enum entry_state {
+    ENTRY_MEASURED = 0,
+    ENTRY_MISSING = 1, /* the peer was not found when this was built, or what it needs is not here */
+    ENTRY_UNABLE = 2,  /* the peer, or the system, does not do this: not the run's failure */
+    ENTRY_FAILED = 3
+};
+
 /* One peer or limit with one size and numbers of slots and writers. */
 struct entry {
     const char *name;
@@ -31,13 +39,14 @@ struct entry {
     struct tally_counts counts; /* of all runs */
     struct latency latency;     /* of the last latency run */
     double rate_now;            /* in this repetition; 0: none */
-    char failure[400];          /* of the first run that failed; "" */
-    bool unable;                /* it failed because the system does not let this peer do it: not the run's failure */
+    enum entry_state state;
+    char why[400]; /* "" where it was measured */
 };
 
 struct comparison {
     struct options options;
-    struct load_peer loads[OPTIONS_LIST_MAX];
+    struct load_peer loads[OPTIONS_LIST_MAX]; /* of the peers that were asked for, missing ones included */
+    char missing[OPTIONS_LIST_MAX][400];      /* why a peer is; "" */
     unsigned load_count;
     struct entry *entries; /* by size, slots and writers, then by peer */
     unsigned count;
@@ -48,7 +57,14 @@ struct comparison {
     unsigned steps;
 };
 
-/* Writes it as JSON. */
+/* The same size and numbers of slots and writers. */
+bool entry_same_load(const struct entry *a, const struct entry *b);
+
+/* "64 B, 50 slots, 8 writers"; slots where they were asked for. */
+const char *entry_circumstances(const struct comparison *comparison, const struct entry *entry, char text[64]);
+
+/* A row for each entry: for people, on standard output; as JSON. */
+void comparison_print(const struct comparison *comparison);
 void comparison_json(const struct comparison *comparison, FILE *stream);
 
 /* Draws the comparison into a folder: BENCH_DONE or BENCH_ERROR. */

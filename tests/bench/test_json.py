@@ -96,11 +96,36 @@ class Bench(EndToEnd):
         self.assertLessEqual(other["ratio"], other["ratio_max"])
         self.assertTrue(math.isclose(other["ratio"], ring["messages_per_second"] / other["messages_per_second"], rel_tol=0.9))
 
-    def test_compare_reports_a_row_out_of_a_peers_reach(self):
-        result = self.bench("compare", "--sizes", "300000", "--writers", "1", "--peers", "mailroom-plain,pipe", "--seconds",
-                            "0.05", "--repeat", 1, "--json")
-        self.assertEqual([r["peer"] for r in json.loads(result.stdout)["rows"]], ["pipe"])
-        self.assertIn("mailroom-plain takes no messages of 300000 bytes", result.stderr.decode())
+    def test_compare_has_a_row_for_what_a_peer_cannot_do(self):
+        arguments = ("compare", "--sizes", "300000", "--writers", "1", "--peers", "mailroom-plain,pipe", "--seconds", "0.05",
+                     "--repeat", 1, "--no-latency")
+        plain, pipe = self.json(*arguments)
+        self.assertEqual((plain["peer"], pipe["peer"]), ("mailroom-plain", "pipe"))
+        self.assertRegex(plain["unable"], "it takes messages of up to [0-9]+ bytes")
+        for key in ("messages_per_second", "p50_us", "p99_us", "ratio"):
+            self.assertIsNone(plain[key])
+        self.assertNotIn("unable", pipe)
+        self.assertGreater(pipe["messages_per_second"], 0)
+        table = self.bench(*arguments).stdout.decode()
+        self.assertRegex(table, r"(?m)^  mailroom-plain +not possible: it takes messages of up to [0-9]+ bytes$")
+
+    def test_compare_has_rows_for_a_peer_that_is_missing(self):
+        """Whether it was not found when the program was built, or its server does not start now."""
+        server = self.folder / "bin" / "nats-server"
+        server.parent.mkdir()
+        server.write_text("#!/bin/sh\nexit 1\n", encoding="ascii")
+        server.chmod(0o755)
+        self.environment["PATH"] = f"{server.parent}:{self.environment['PATH']}"
+        arguments = ("compare", "--sizes", "64,128", "--writers", "1", "--peers", "pipe,nats", "--seconds", "0.05", "--repeat", 1,
+                     "--no-latency")
+        rows = self.json(*arguments)
+        self.assertEqual([(row["peer"], row["size"]) for row in rows], [("pipe", 64), ("nats", 64), ("pipe", 128), ("nats", 128)])
+        for row in rows:
+            self.assertEqual("missing" in row, row["peer"] == "nats", row)
+            self.assertEqual(row["messages_per_second"] is None, row["peer"] == "nats", row)
+            self.check_counts(row)
+        table = self.bench(*arguments).stdout.decode()
+        self.assertEqual(len([line for line in table.splitlines() if line.startswith("  nats ") and " missing: " in line]), 2, table)
 
     def test_every_peer_of_the_list_is_known(self):
         text = self.bench("peers").stdout.decode()
