@@ -16,6 +16,7 @@
 
 #include "queue/memory.h"
 #include "queue/status.h"
+#include "slots/ring_barrier_linux.h"
 
 #define NANOSECONDS_PER_US 1000u
 #define SPIN_MOST_US       1000u
@@ -112,6 +113,8 @@ int slot_open(slot **out, const struct slot_config *config)
     if (s == NULL)
         return status_fail_plain(MR_E_MEMORY);
     slot_configure(s, config);
+    /* The kernel may take milliseconds over it, once in a process that has threads: now, not while a writer waits. */
+    (void) ring_barrier_prepare();
     int status = janitor_prepare();
     if (status == MR_OK)
         status = access_rule_init(&s->rule, config->options);
