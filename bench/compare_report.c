@@ -170,7 +170,7 @@ void comparison_print(const struct comparison *comparison)
             } else {
                 entry_circumstances(comparison, entry, head);
             }
-            printf("\n%-22s %12s %10s %10s   %s carries … times as much\n", head, "messages", "p50 µs", "p99 µs",
+            printf("\n%-22s %12s %11s %11s   %s carries … times as much\n", head, "messages", "p50 µs", "p99 µs",
                    peer_base);
         }
         print_entry(entry);

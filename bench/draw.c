@@ -23,7 +23,7 @@
 #define SERIES_MAX 32u
 #define POINTS_MAX 64u
 #define NAME_ROOM  48u
-#define KEYS_MAX   16u
+#define KEYS_MAX   32u
 
 struct point {
     double x;
@@ -60,11 +60,24 @@ struct look {
 };
 
 static const struct look looks[] = {
-    {"mailroom-ring", "#c00000", 4}, {"mailroom-plain", "#ff8000", 4}, {"seqpacket", "#0060c0", 2},
-    {"dgram", "#00a0d0", 2},         {"dgram-mmsg", "#60c0e0", 2},     {"mq", "#008060", 2},
-    {"pipe", "#40a000", 2},          {"zeromq", "#8000a0", 2},         {"nng", "#c060c0", 2},
-    {"nanomsg", "#e080b0", 2},       {"nats", "#806000", 2},           {"jetstream", "#b09040", 2},
-    {"seed", "#404040", 2},          {"limit-ring", "#a0a0a0", 1},     {"limit-memcpy", "#c0c0c0", 1},
+    {"mailroom-ring", "#c00000", 4},
+    {"mailroom-plain", "#ff8000", 4},
+    {"seqpacket", "#0060c0", 2},
+    {"dgram", "#00a0d0", 2},
+    {"dgram-mmsg", "#60c0e0", 2},
+    {"mq", "#008060", 2},
+    {"pipe", "#40a000", 2},
+    {"zeromq", "#8000a0", 2},
+    {"nng", "#c060c0", 2},
+    {"nanomsg", "#e080b0", 2},
+    {"nats", "#806000", 2},
+    {"jetstream", "#b09040", 2},
+    {"seed", "#404040", 2},
+    {"limit-ring", "#a0a0a0", 1},
+    {"limit-memcpy", "#c0c0c0", 1},
+    {"limit-eventfd", "#a0a0a0", 1},
+    {"limit-eventfd-epoll", "#707070", 1},
+    {"limit-futex", "#c0c0c0", 1},
 };
 
 static void point_add(struct curve *series, double x, double y)
@@ -100,20 +113,29 @@ static void chart_add(struct chart *chart, const char *name, double x, double y)
     point_add(&chart->series[s], x, y);
 }
 
-static void curve_plot(FILE *script, const struct curve *series, unsigned number)
+/* The look of a series: its name is a peer's, or goes on behind it with a comma. NULL: a peer that has none. */
+static const struct look *look_of(const struct curve *series)
 {
-    const char *colour = NULL;
-    unsigned width = 2;
+    size_t length = strcspn(series->name, ",");
     for (size_t i = 0; i < sizeof looks / sizeof looks[0]; i++) {
-        if (strcmp(looks[i].name, series->name) == 0) {
-            colour = looks[i].colour;
-            width = looks[i].width;
-        }
+        if (strlen(looks[i].name) == length && strncmp(looks[i].name, series->name, length) == 0)
+            return &looks[i];
     }
-    (void) fprintf(script, "%s$s%u using 1:2 with linespoints pointsize 0.6 linewidth %u", number == 0 ? "" : ", ",
-                   number, width);
-    if (colour != NULL)
-        (void) fprintf(script, " linecolor rgb '%s'", colour);
+    return NULL;
+}
+
+/* Several series of one peer differ by their dashes. */
+static void curve_plot(FILE *script, const struct chart *chart, unsigned number)
+{
+    const struct curve *series = &chart->series[number];
+    const struct look *look = look_of(series);
+    unsigned dashes = 1;
+    for (unsigned s = 0; s < number; s++)
+        dashes += look != NULL && look_of(&chart->series[s]) == look;
+    (void) fprintf(script, "%s$s%u using 1:2 with linespoints pointsize 0.6 linewidth %u dashtype %u",
+                   number == 0 ? "" : ", ", number, look == NULL ? 2 : look->width, dashes);
+    if (look != NULL)
+        (void) fprintf(script, " linecolor rgb '%s'", look->colour);
     (void) fprintf(script, " title '%s'", series->name);
 }
 
@@ -132,7 +154,7 @@ static void chart_write(FILE *script, const struct chart *chart)
     }
     (void) fprintf(script, "plot ");
     for (unsigned s = 0; s < chart->count; s++)
-        curve_plot(script, &chart->series[s], s);
+        curve_plot(script, chart, s);
     (void) fprintf(script, "\n");
 }
 
@@ -192,14 +214,15 @@ static bool one_size(const struct json_value *row)
     return size > 0 && json_member_number(row, "size_min", size) >= size;
 }
 
-/* What a kind of chart takes from rows, and the values of the key for each of which there is a chart. */
+/* What a kind of chart takes from rows, and the keys: there is a chart for each pair of their values. */
 struct kind {
-    const char *file;  /* "-" and the key's value follow where there is a key */
-    const char *title; /* the key's value follows */
+    const char *file;  /* "-" and a key's value follow for each key */
+    const char *title; /* ", bytes: 64", say, follows for each key */
     const char *x_label;
     const char *y_label;
     const char *settings;
-    const char *key; /* "writers", say; NULL: a single chart */
+    const char *key;      /* "writers", say; NULL: a single chart */
+    const char *more_key; /* NULL: one is enough */
     bool (*takes)(const struct json_value *row);
     void (*add)(struct chart *chart, const struct json_value *row);
 };
@@ -223,7 +246,8 @@ static void writers_add(struct chart *chart, const struct json_value *row)
 
 static bool slots_takes(const struct json_value *row)
 {
-    return flat_out(row) && one_size(row) && (part_is(row, "all slots") || part_is(row, "one slot"));
+    return flat_out(row) && one_size(row) &&
+           (part_is(row, "") || part_is(row, "all slots") || part_is(row, "one slot"));
 }
 
 static void slots_add(struct chart *chart, const struct json_value *row)
@@ -283,57 +307,84 @@ static void memory_add(struct chart *chart, const struct json_value *row)
     chart_add(chart, name, slots, json_member_number(row, "writers_busy_share", 0) / mebi);
 }
 
-#define RATES "set logscale x 2\nset logscale y 10\nset format y '%.0s %c'"
+#define RATE_AXIS "set logscale y 10\nset format y '%.0s %c'"
+#define SIZES     "set logscale x 2\nset format x '%.0b %BB'\n" RATE_AXIS
+#define WRITERS   "set logscale x 2\n" RATE_AXIS
+#define SLOTS     "set logscale x 10\nset xtics add ('500' 500)\n" RATE_AXIS
 #define PERCENTILE \
     "set logscale xy 10\nset xtics ('0' 1, '50 %%' 2, '90 %%' 10, '99 %%' 100, '99.9 %%' 1000)\nset xrange [1:1200]"
 
 static const struct kind kinds[] = {
-    {"throughput-by-size", "Messages a second by size, writers: ", "bytes", "messages a second", RATES, "writers",
-     throughput_takes, size_add},
-    {"throughput-by-writers", "Messages a second by number of writers, bytes: ", "writers", "messages a second", RATES,
-     "size", throughput_takes, writers_add},
-    {"throughput-by-slots", "Messages a second by number of slots, bytes: ", "slots", "messages a second",
-     "set logscale x 10\nset yrange [0:*]\nset format y '%.1s %c'", "size", slots_takes, slots_add},
-    {"latency", "Latency by percentile, reader idle, bytes: ", "percentile", "microseconds", PERCENTILE, "size",
+    {"throughput-by-size", "Messages a second by size", "size of a message", "messages a second", SIZES, "writers",
+     NULL, throughput_takes, size_add},
+    {"throughput-by-writers", "Messages a second by number of writers", "writers", "messages a second", WRITERS, "size",
+     NULL, throughput_takes, writers_add},
+    {"throughput-by-slots", "Messages a second by number of slots", "slots", "messages a second", SLOTS, "size",
+     "writers", slots_takes, slots_add},
+    {"latency", "Latency by percentile, reader idle", "percentile", "microseconds", PERCENTILE, "size", NULL,
      latency_takes, latency_add},
-    {"latency-loaded", "Latency by percentile under load, bytes: ", "percentile", "microseconds", PERCENTILE, "size",
+    {"latency-loaded", "Latency by percentile under load", "percentile", "microseconds", PERCENTILE, "size", NULL,
      loaded_takes, latency_add},
-    {"memory-by-slots", "Memory by number of slots", "slots", "MiB", "set yrange [0:*]", NULL, memory_takes,
+    {"memory-by-slots", "Memory by number of slots", "slots", "MiB", "set yrange [0:*]", NULL, NULL, memory_takes,
      memory_add},
 };
 
 /* ------------------------------------------------------------------------------------------------ drawing */
 
+/* A row's values of the two keys; 0 where there is no such key. */
+struct keys {
+    double key;
+    double more;
+};
+
 struct gathering {
     const struct kind *kind;
-    double keys[KEYS_MAX];
-    unsigned key_count;
-    double key; /* of the chart that is being filled */
+    struct keys found[KEYS_MAX];
+    unsigned count;
+    struct keys wanted; /* of the chart that is being filled */
     struct chart *chart;
 };
 
-static double key_of(const struct kind *kind, const struct json_value *row)
+static struct keys keys_of(const struct kind *kind, const struct json_value *row)
 {
-    return kind->key == NULL ? 0 : json_member_number(row, kind->key, 0);
+    return (struct keys){kind->key == NULL ? 0 : json_member_number(row, kind->key, 0),
+                         kind->more_key == NULL ? 0 : json_member_number(row, kind->more_key, 0)};
+}
+
+static bool keys_equal(struct keys a, struct keys b)
+{
+    return fabs(a.key - b.key) < 0.5 && fabs(a.more - b.more) < 0.5;
 }
 
 static void key_gather(void *context, const struct json_value *row)
 {
     struct gathering *gathering = context;
-    if (!gathering->kind->takes(row) || gathering->key_count == KEYS_MAX)
+    if (!gathering->kind->takes(row) || gathering->count == KEYS_MAX)
         return;
-    double key = key_of(gathering->kind, row);
-    for (unsigned i = 0; i < gathering->key_count; i++)
-        if (fabs(gathering->keys[i] - key) < 0.5)
+    struct keys keys = keys_of(gathering->kind, row);
+    for (unsigned i = 0; i < gathering->count; i++)
+        if (keys_equal(gathering->found[i], keys))
             return;
-    gathering->keys[gathering->key_count++] = key;
+    gathering->found[gathering->count++] = keys;
 }
 
 static void row_gather(void *context, const struct json_value *row)
 {
     struct gathering *gathering = context;
-    if (gathering->kind->takes(row) && fabs(key_of(gathering->kind, row) - gathering->key) < 0.5)
+    if (gathering->kind->takes(row) && keys_equal(keys_of(gathering->kind, row), gathering->wanted))
         gathering->kind->add(gathering->chart, row);
+}
+
+/* Lets the file's name and the title say which chart of its kind it is. */
+static void chart_name(struct chart *chart, const char *key, double value)
+{
+    size_t file = strlen(chart->file);
+    size_t title = strlen(chart->title);
+    if (key == NULL)
+        return;
+    (void) snprintf(chart->file + file, sizeof chart->file - file, "-%.0f", value);
+    (void) snprintf(chart->title + title, sizeof chart->title - title, ", %s: %.0f",
+                    strcmp(key, "size") == 0 ? "bytes" : key, value);
 }
 
 static int kind_draw(const char *directory, const struct kind *kind, const struct rows *rows, struct chart *chart,
@@ -342,19 +393,16 @@ static int kind_draw(const char *directory, const struct kind *kind, const struc
     struct gathering gathering = {.kind = kind, .chart = chart};
     int status = MR_OK;
     rows_each(rows, key_gather, &gathering);
-    for (unsigned k = 0; k < gathering.key_count && status == MR_OK; k++) {
-        gathering.key = gathering.keys[k];
+    for (unsigned k = 0; k < gathering.count && status == MR_OK; k++) {
+        gathering.wanted = gathering.found[k];
         chart->count = 0;
         chart->x_label = kind->x_label;
         chart->y_label = kind->y_label;
         chart->settings = kind->settings;
-        if (kind->key == NULL) {
-            (void) snprintf(chart->file, sizeof chart->file, "%s", kind->file);
-            (void) snprintf(chart->title, sizeof chart->title, "%s", kind->title);
-        } else {
-            (void) snprintf(chart->file, sizeof chart->file, "%s-%.0f", kind->file, gathering.key);
-            (void) snprintf(chart->title, sizeof chart->title, "%s%.0f", kind->title, gathering.key);
-        }
+        (void) snprintf(chart->file, sizeof chart->file, "%s", kind->file);
+        (void) snprintf(chart->title, sizeof chart->title, "%s", kind->title);
+        chart_name(chart, kind->key, gathering.wanted.key);
+        chart_name(chart, kind->more_key, gathering.wanted.more);
         rows_each(rows, row_gather, &gathering);
         status = chart_draw(directory, chart, drawn);
     }

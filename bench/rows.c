@@ -228,9 +228,11 @@ static void print_rows(const struct options *options, const struct measured *row
         if (isfinite(row->scenario->least)) {
             snprintf(least, sizeof(least), "%.2f", row->scenario->least);
         }
-        printf("%-44s %12s %12s  %6s  %-16s %6s %6.2f  %s\n", row->scenario->title,
-               figure_text(row->scenario, &row->left, left), figure_text(row->scenario, &row->right, right), ratio,
-               spread, least, row->scenario->aim, judge(row));
+        int width =
+            row->scenario->figure == FIGURE_RATE || row->ratios.count == 0 ? 12 : 13; /* the letter mu has two bytes */
+        printf("%-44s %*s %*s  %6s  %-16s %6s %6.2f  %s\n", row->scenario->title, width,
+               figure_text(row->scenario, &row->left, left), width, figure_text(row->scenario, &row->right, right),
+               ratio, spread, least, row->scenario->aim, judge(row));
         printf("    %s, against %s\n", row->scenario->name, row->scenario->against);
     }
     printf("Rates: at least. Latencies: at most. Medians of %u repetitions of %.2f s each.\n", options->repeat,
