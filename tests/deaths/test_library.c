@@ -107,6 +107,7 @@ struct notes {
     _Atomic unsigned count;
     _Atomic unsigned after; /* what came after it went on */
     _Atomic bool open;
+    _Atomic bool written; /* the writer is through, so its reader may meet its fate */
 };
 
 enum { ACKNOWLEDGED = 3, HANDED = 10 };
@@ -124,8 +125,11 @@ static void on_message(mr_reader *reader, const mr_message *message, void *conte
     CHECK_EQ(number, 6 * count + 1); /* all at MR_NORMAL */
     if (count <= ACKNOWLEDGED)
         CHECK_STATUS(mr_message_acknowledge(message), MR_OK);
-    if (count == HANDED)
+    if (count == HANDED) {
+        for (unsigned n = 0; !atomic_load(&notes->written); n++)
+            thread_yield(n);
         CHECK_EQ(raise(fate), 0); /* this thread stops here */
+    }
 }
 
 static pid_t reader_meets(int signal)
@@ -163,6 +167,11 @@ static void numbers_expect(mr_reader *reader, unsigned first, unsigned last, boo
         CHECK_EQ(number_receive(reader, redelivered, GUARD_MS), 6 * n + 1);
 }
 
+static void last_write(void *writer)
+{
+    CHECK_STATUS(number_write(writer, 6 * (COUNT + 1) + 1), MR_OK);
+}
+
 TEST(deaths_library, what_a_killed_reader_had_taken_and_not_acknowledged_comes_again_and_says_so)
 {
     char scratch[SCRATCH_ROOM];
@@ -172,15 +181,18 @@ TEST(deaths_library, what_a_killed_reader_had_taken_and_not_acknowledged_comes_a
     CHECK_STATUS(mr_writer_open(&writer, SLOT_NAME, NULL), MR_OK);
     for (uint64_t n = 1; n <= COUNT; n++)
         CHECK_STATUS(number_write(writer, 6 * n + 1), MR_OK);
+    atomic_store(&notes->written, true);
     killed_await(child);
     mr_writer_statistics counts = {.size = sizeof counts};
     CHECK_STATUS(mr_writer_get_statistics(writer, &counts), MR_OK);
     CHECK_EQ(counts.unacknowledged, COUNT - ACKNOWLEDGED);
     mr_reader *reader;
     CHECK_STATUS(mr_reader_open(&reader, SLOT_NAME, NULL), MR_OK);
-    CHECK_STATUS(number_write(writer, 6 * (COUNT + 1) + 1), MR_OK); /* finds it, and brings what is left before it */
+    thread last; /* finds it, and brings what is left before its own: perhaps more than goes before the answer */
+    CHECK_STATUS(thread_start(&last, "last", last_write, writer), MR_OK);
     numbers_expect(reader, ACKNOWLEDGED + 1, HANDED, true);
     numbers_expect(reader, HANDED + 1, COUNT + 1, false);
+    thread_join(last);
     CHECK_EQ(number_receive(reader, false, 0), 0);
     CHECK_STATUS(mr_writer_flush(writer, GUARD_MS), MR_OK);
     CHECK_STATUS(mr_writer_get_statistics(writer, &counts), MR_OK);
@@ -213,11 +225,6 @@ static void session_fail(mr_writer *writer, uint64_t number)
     CHECK_MSG(status != MR_OK, "the write did not find the answer");
 }
 
-static void last_write(void *writer)
-{
-    CHECK_STATUS(number_write(writer, 6 * (COUNT + 1) + 1), MR_OK);
-}
-
 /* Its slot's files are taken from a frozen reader, as an administrator might, and its writer has given the session
  * up: what it does when it goes on concerns nobody. */
 TEST(deaths_library, a_reader_that_was_frozen_delivers_and_acknowledges_nothing_more_once_another_has_the_messages)
@@ -230,6 +237,7 @@ TEST(deaths_library, a_reader_that_was_frozen_delivers_and_acknowledges_nothing_
     CHECK_STATUS(mr_writer_open(&writer, SLOT_NAME, NULL), MR_OK);
     for (uint64_t n = 1; n <= COUNT; n++)
         CHECK_STATUS(number_write(writer, 6 * n + 1), MR_OK);
+    atomic_store(&notes->written, true);
     CHECK_EQ(kill(child, SIGCONT), 0);
     stopped_await(child);
     session_fail(writer, 0);
