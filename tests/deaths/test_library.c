@@ -178,7 +178,9 @@ TEST(deaths_library, what_a_killed_reader_had_taken_and_not_acknowledged_comes_a
     scratch_use(scratch);
     pid_t child = reader_meets(SIGKILL);
     mr_writer *writer;
-    CHECK_STATUS(mr_writer_open(&writer, SLOT_NAME, NULL), MR_OK);
+    mr_writer_options options = MR_WRITER_OPTIONS_INIT;
+    options.ring_bytes = (size_t) 4 << 20; /* room for all, wherever the answer finds the writer */
+    CHECK_STATUS(mr_writer_open(&writer, SLOT_NAME, &options), MR_OK);
     for (uint64_t n = 1; n <= COUNT; n++)
         CHECK_STATUS(number_write(writer, 6 * n + 1), MR_OK);
     atomic_store(&notes->written, true);
