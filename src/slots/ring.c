@@ -80,8 +80,7 @@ void ring_reader_init(struct ring_reader *r, void *memory, const struct ring_geo
     *r = (struct ring_reader){.control = control_of(memory, level),
                               .data = (const unsigned char *) memory + data_offset(geometry, level),
                               .capacity = geometry->capacity[level],
-                              .span = geometry->capacity[level],
-                              .fence = true};
+                              .span = geometry->capacity[level]};
 }
 
 bool ring_reload(struct ring_reader *r)
@@ -136,15 +135,9 @@ static bool more_than_half(const struct ring_reader *r, uint64_t occupied)
 
 bool ring_release_look(struct ring_reader *r, uint64_t position)
 {
-    uint64_t wanted;
     uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
-    if (r->fence) {
-        atomic_store_explicit(&r->control->head, head, memory_order_seq_cst); /* N2 */
-        wanted = atomic_load_explicit(&r->control->wanted, memory_order_seq_cst);
-    } else {
-        atomic_signal_fence(memory_order_seq_cst); /* B: the compiler's; ring_release has stored head */
-        wanted = atomic_load_explicit(&r->control->wanted, memory_order_acquire); /* N2 */
-    }
+    atomic_store_explicit(&r->control->head, head, memory_order_seq_cst); /* B N2: again, for the load behind it */
+    uint64_t wanted = atomic_load_explicit(&r->control->wanted, memory_order_seq_cst);
     if (wanted == r->told || head - wanted > UINT64_MAX / 2)
         return false;
     /* All that it had committed when it asked. A tail that breaks the rules deceives the one who waits, and nobody else. */

@@ -27,9 +27,10 @@
  * N1/N2   Waiting: the writer stores `wanted` (the position that head must reach), then looks at head again (ring_want,
  *         ring_refresh); the reader stores head, then looks at `wanted` (ring_release_look). At least one sees the other.
  *         Each position is told once; one that is lower than what was told has been reached already.
- * B       For S and N a store has to be visible before the following load is made. Either both sides say so (seq_cst; the
- *         `fence` of either struct), or only the side that does it rarely: it has every other processor pass a barrier
- *         between its store and its load (ring_barrier_linux.h), and the frequent side needs none but the compiler's.
+ * B       For S and N a store has to be visible before the following load is made. For N both sides say so (seq_cst): the
+ *         reader looks once for many messages. For S either both do (`fence`), or only the side that does it rarely: it
+ *         has every other processor pass a barrier between its store and its load (ring_barrier_linux.h), and the
+ *         writer, who looks at every commit, needs none but the compiler's.
  * Hostile Neither side trusts a word that the other one stores. The reader validates tail and each header once, in its own
  *         copy; a length is never loaded again. The writer validates head. What breaks a rule is a violation: the caller
  *         drops that peer.
@@ -176,8 +177,8 @@ static inline bool ring_commit(struct ring_writer *w, enum ring_kind kind, size_
  * them only when more have come may never free half of the ring. */
 uint64_t ring_want_room(const struct ring_writer *w, size_t length);
 
-/* N1: asks to be told when head has reached `position`. The caller passes its barrier (B), then calls ring_refresh and
- * looks at ring_reached, before it waits. */
+/* N1: asks to be told when head has reached `position`. The caller then calls ring_refresh and looks at ring_reached,
+ * before it waits. */
 void ring_want(struct ring_writer *w, uint64_t position);
 
 static inline bool ring_reached(const struct ring_writer *w, uint64_t position)
@@ -200,7 +201,6 @@ struct ring_reader {
     uint64_t epoch; /* of the last sleep */
     uint64_t told;  /* the last `wanted` that was answered */
     _Atomic uint64_t span; /* where the writer turned back last, for an estimate alone; read by whoever releases */
-    bool fence;            /* B: no barrier can be made for the writer to pass */
 };
 
 struct ring_record {

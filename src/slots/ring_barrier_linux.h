@@ -1,10 +1,10 @@
-/* ring_barrier_linux.h: the barrier of the side that sleeps or waits rarely (ring.h, B).
+/* ring_barrier_linux.h: the barrier of the reader that goes to sleep (ring.h, B).
  *
  * membarrier(2) with GLOBAL_EXPEDITED has every running thread of every registered process pass a full barrier between
- * our store and our load; a thread that does not run has passed one when it was switched out. So the other side, which
- * stores and then loads at every message, needs none. It must be registered itself: each side says so in the hello and in
- * its answer, and keeps its own fences (`fence` in ring.h) until the other side has said that it makes barriers. A peer
- * that lies about it misses its own wake-ups, and nobody else's. */
+ * our store and our load; a thread that does not run has passed one when it was switched out. So the writer, which
+ * stores and then loads at every message, needs none. It must be registered itself, and says so in the hello; the reader
+ * says in its answer that it makes barriers, and until then the writer keeps its fences (`fence` in ring.h). A peer that
+ * lies about it misses its own wake-ups, and nobody else's. */
 #ifndef SLOTS_RING_BARRIER_LINUX_H
 #define SLOTS_RING_BARRIER_LINUX_H
 

@@ -42,7 +42,7 @@
 enum ring_packet_type { PACKET_HELLO = 1, PACKET_ANSWER, PACKET_LARGE, PACKET_REACHED, PACKET_RENAMED };
 
 enum ring_flag {
-    RING_FLAG_BARRIER = 1 /* the sender is registered for, and makes, barriers (ring.h, B) */
+    RING_FLAG_BARRIER = 1 /* the sender is registered for, and can make, barriers (ring.h, B) */
 };
 
 /* Every packet begins so. */

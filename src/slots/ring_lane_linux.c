@@ -15,9 +15,7 @@
  *         most RING_LARGE_MOST of them, and only by sending other levels' first.
  * B       (ring.h) S: the reader sleeps. It makes the barrier, if this process could register; the writer needs none of its
  *         own once our answer has said so, and has to be registered itself, or the barrier passes it by: it said so in
- *         its hello. N: the writer waits. It makes the barrier, if it could register; we need none of our own if its
- *         hello said so, and we are registered. Both directions need the same two facts, so a session has one `barrier`,
- *         and where it is false each side uses seq_cst (`fence`).
+ *         its hello. So a session has a `barrier`, and where it is false the writer keeps its fences.
  * H1/N2   As in ring.h. ring_release and the look at `wanted` are made by the taking thread, or under the window's lock.
  * Hostile All that is used of a record was checked by ring_peek, in our own copy; the payload is copied once and looked at
  *         in the copy only.
@@ -88,7 +86,6 @@ static bool level_init(struct ring_session *x, uint32_t level, const struct ring
     l->sequence = hello->sequence[level];
     l->redelivered = hello->redelivered[level];
     ring_reader_init(&l->ring, x->memory, &x->geometry, level);
-    l->ring.fence = !x->barrier; /* B */
     if (!x->slot->acknowledged_later)
         return true;
     struct ring_window_owner owner = {.reached = session_reached,

@@ -62,7 +62,7 @@ struct ring_session {
     mr_sender sender;
     void *memory;
     struct ring_geometry geometry;
-    bool barrier;      /* ring.h, B: both sides make barriers; else both have fences */
+    bool barrier;      /* ring.h, B: made before it sleeps; else its writer has fences */
     _Atomic bool gone; /* the writer has hung up: stored by the taking thread, read by any */
     bool limited;      /* nothing beyond the levels' limits is taken: the writer, or the name, has gone */
     bool taken;        /* limited, and everything up to there has been: what is left to come are acknowledgements */

@@ -18,7 +18,6 @@
 #include "queue/memory.h"
 #include "queue/status.h"
 #include "slots/rendezvous_linux.h"
-#include "slots/ring_barrier_linux.h"
 
 #define RING_BYTES_DEFAULT ((uint32_t) 1 << 20)
 
@@ -93,8 +92,6 @@ static int parting_wait(struct ring_link *l, const struct slot_name *name, uint6
             break;
         for (uint32_t level = 0; level < l->levels; level++)
             ring_want(&l->level[level].ring, l->level[level].ring.tail);
-        if (l->barrier)
-            ring_barrier();
         if (!session_refresh(l))
             break;
         if (session_acknowledged(l)) {

@@ -83,7 +83,7 @@ struct ring_link {
     uint32_t ring_bytes;           /* what the user wants */
     bool widens;                   /* the user leaves it to us: ring_send_linux.c, F4 */
     uint32_t ring_limit;           /* what the reader has said it allows; 0: nothing was said */
-    bool barrier;                  /* our half of ring.h, B */
+    bool barrier;                  /* ring.h, B: the reader's reach us */
     bool answered;
     bool withdraws; /* the session that is over: ring_session_linux.c, S4 */
     bool cautious;  /* the last reader has refused: ask before sending */

@@ -6,9 +6,8 @@
  * S1      The hello says what the reader will find: the number of the first record, and up to which position records
  *         may have been delivered before. Both are computed from the backlog, before a byte of it is in the new memory.
  * S2      The doorbell is rung once when the answer comes: what was committed until then could not ring.
- * S3      The barriers (ring.h, B) of the two directions are separate. Ours, when we wait: made whenever our hello
- *         said so, because the reader may have dropped its fence from then on. The reader's, when it sleeps: our fence
- *         goes when its answer says so, and ring_barrier_prepare has registered us before the hello was sent.
+ * S3      The reader's barrier (ring.h, B), when it sleeps: our fence goes when its answer says that it makes one, and
+ *         ring_barrier_prepare has registered us before the hello was sent.
  * Hostile The doorbell must be an eventfd, because a write to anything else could raise SIGPIPE or land in a file; it
  *         is made non-blocking. (That a reader, whose user this writer trusts, undoes that and fills it, in the instant
  *         of a write, is left: the kernel has no way of writing to an eventfd that never blocks.)

@@ -1,10 +1,10 @@
 /* ring_wait_linux.c: waiting for the reader: for room, for acknowledgement, for whatever it says.
  *
- * Path    look at the socket > feed the backlog > is it there? > `wanted` in each ring > barrier > look again > (spin)
+ * Path    look at the socket > feed the backlog > is it there? > `wanted` in each ring > look again > (spin)
  *         > sleep on the socket > REACHED, ANSWER, the end > from the start
  *
  * Owners, invariants: ring_link_linux.h.
- * N1      (ring.h) Each wait stores `wanted`, passes its barrier, and loads head again before it sleeps.
+ * N1      (ring.h) Each wait stores `wanted`, and loads head again before it sleeps.
  * T1      Spinning starts with spin_us, is halved when it was in vain and restored when it paid; once it is given up
  *         it is tried again at every 32nd sleep.
  * T2      A wait goes on by itself as long as only the backlog moves; it ends for room only where link_send was
@@ -18,7 +18,6 @@
 #include <time.h>
 
 #include "queue/status.h"
-#include "slots/ring_barrier_linux.h"
 
 #define SPIN_LEAST_NS UINT64_C(1000)
 #define SPIN_PROBE    32u
@@ -114,8 +113,6 @@ static void wants_tell(struct ring_link *l, const struct link_mark *mark)
             ring_want(&l->level[level].ring, position);
     }
     KILL_POINT(writer, want);
-    if (l->barrier)
-        ring_barrier();
     (void) session_refresh(l);
 }
 

@@ -98,7 +98,6 @@ static void world_make(const struct step *first)
     ring_writer_init(&w.writer, w.memory, &w.geometry, LEVEL);
     ring_reader_init(&w.reader, w.memory, &w.geometry, LEVEL);
     w.writer.fence = (first->what & 2) != 0;
-    w.reader.fence = (first->what & 4) != 0;
     if (first->what & 8) { /* not long before the numbers go round */
         uint64_t start = -(uint64_t) (first->small & ~7u);
         w.writer.tail = w.writer.head = w.reader.position = w.reader.tail = start;

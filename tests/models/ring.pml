@@ -17,9 +17,8 @@
  *   B  the barriers, in two variants (below)
  *
  * Chosen at compile time:
- *   FENCE      the frequent sides (S2, N2) order their store and their load themselves: both structs' `fence` is true
- *   MEMBARRIER they have a compiler barrier only; the rare sides (S1, N1) call membarrier between store and load
- *   MIXED_S    membarrier at S1 (and no fence at S2), fences at N; MIXED_N: membarrier at N1, fences at S
+ *   FENCE      the frequent side of S (S2) orders its store and its load itself: the writer's `fence` is true
+ *   MEMBARRIER it has a compiler barrier only; the rare side (S1) calls membarrier between store and load
  *   WEAK       a store buffer keeps order per word and before a release only; without it: first in, first out (TSO)
  *   CAP, LAST  cells in the ring, and in all that the writer writes
  *   SIZES      records have 1..SIZES cells, and a wrap record comes on top
@@ -30,12 +29,6 @@
  *   LIVE       the marks for the claims at the end
  *   MUTANT     a fault that is built in (see run)
  */
-#if defined(FENCE) || defined(MIXED_N)
-#define S_FENCE
-#endif
-#if defined(FENCE) || defined(MIXED_S)
-#define N_FENCE
-#endif
 #ifndef CAP
 #define CAP 3
 #endif
@@ -268,11 +261,8 @@ again:
         fi
     };
     ring_want();
-#if MUTANT != NO_BARRIER_WAIT && !defined(N_FENCE)
-    membarrier(wbuf, rbuf); /* B */
-#endif
     atomic {
-#if MUTANT != NO_BARRIER_WAIT && defined(N_FENCE)
+#if MUTANT != NO_BARRIER_WAIT
         empty(wbuf); /* B */
 #endif
 #if MUTANT != NO_SECOND_LOOK_WRITER
@@ -309,7 +299,7 @@ claimed:
         ring_commit()
     };
     atomic {
-#if defined(S_FENCE) && MUTANT != NO_BARRIER_COMMIT
+#if defined(FENCE) && MUTANT != NO_BARRIER_COMMIT
         empty(wbuf); /* B */
 #endif
 #if MUTANT != LOOK_BEFORE_STORE
@@ -434,7 +424,7 @@ inline acknowledge()
         fi;
         hbuf!HEAD, head /* H1 */
     };
-#if defined(N_FENCE) && MUTANT != NO_BARRIER_RELEASE
+#if MUTANT != NO_BARRIER_RELEASE
     empty(hbuf); /* B */
 #endif
     ring_release_look()
@@ -526,11 +516,11 @@ awake:
         :: look_when_empty() /* N2 */
         fi;
 #endif
-#if MUTANT != NO_BARRIER_SLEEP && !defined(S_FENCE)
+#if MUTANT != NO_BARRIER_SLEEP && !defined(FENCE)
         membarrier(rbuf, wbuf); /* B */
 #endif
         atomic {
-#if MUTANT != NO_BARRIER_SLEEP && defined(S_FENCE)
+#if MUTANT != NO_BARRIER_SLEEP && defined(FENCE)
             empty(rbuf); /* B */
 #endif
 #if MUTANT != NO_SECOND_LOOK_READER

@@ -144,8 +144,6 @@ static inline int fake_await_head(struct fake *fake, uint32_t level, uint64_t po
         if (ring_reached(w, position))
             return MR_OK;
         ring_want(w, position);
-        if (!w->fence)
-            ring_barrier();
         CHECK(ring_refresh(w));
         if (ring_reached(w, position))
             return MR_OK;
