@@ -4,7 +4,7 @@
  * Owners  A chart owns its series and their points; the rows belong to the trees that were read.
  * I1      A series' points are sorted by x; of two with the same x the later row stands. So the same files give the same script
  *         to the last byte, and gnuplot of one version the same drawing.
- * I2      A chart without a series of two points is not drawn.
+ * I2      A series of a single point is not drawn, and neither is a chart without any other.
  */
 #include "draw.h"
 
@@ -158,13 +158,21 @@ static void chart_write(FILE *script, const struct chart *chart)
     (void) fprintf(script, "\n");
 }
 
-static int chart_draw(const char *directory, const struct chart *chart, unsigned *drawn)
+/* I2 */
+static void chart_prune(struct chart *chart)
 {
-    unsigned longest = 0;
+    unsigned kept = 0;
     for (unsigned s = 0; s < chart->count; s++)
-        longest = chart->series[s].count > longest ? chart->series[s].count : longest;
-    if (longest < 2)
-        return MR_OK; /* I2 */
+        if (chart->series[s].count > 1 && kept++ != s)
+            chart->series[kept - 1] = chart->series[s];
+    chart->count = kept;
+}
+
+static int chart_draw(const char *directory, struct chart *chart, unsigned *drawn)
+{
+    chart_prune(chart);
+    if (chart->count == 0)
+        return MR_OK;
     char name[NAME_ROOM + 4];
     char path[PEER_TEXT_ROOM * 4];
     (void) snprintf(name, sizeof name, "%s.gp", chart->file);
