@@ -195,6 +195,13 @@ class EndToEnd(unittest.TestCase):
         """The next `count` lines of a listener with --json, as objects."""
         return [json.loads(program.line()) for _ in range(count)]
 
+    @staticmethod
+    def catches(program, number):
+        """Whether the process has a handler for the signal. Without one it would die of it: it has only just begun."""
+        with open(f"/proc/{program.pid}/status", encoding="ascii") as file:
+            caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt"))
+        return caught >> (number - 1) & 1 == 1
+
     def signal_taken(self, program, number):
         """Sends a signal, and returns when the program's first eventfd, by which its handler wakes it, is read."""
         def taken():

@@ -154,6 +154,7 @@ class Deaths(EndToEnd):
                 sender.signal(signal.SIGKILL)
                 sender.wait()
                 sender = self.start(*arguments)
+        self.until(lambda: self.catches(sender, signal.SIGTERM), "the sender has begun")
         sender.signal(signal.SIGTERM)  # what is in the file is still sent
         self.assertEqual(sender.wait(20 * LIMIT), DONE, sender.error_text())
         self.listener_kill()

@@ -67,8 +67,11 @@ class Hub(EndToEnd):
         self.assertIn("1 messages", hub.error_text())
 
     def test_seconds(self):
+        # It waits for the slot, so that its own beginning takes nothing of the hub's time.
+        sender = self.start("send", "a", "text", "--wait", str(int(1000 * LIMIT)))
+        self.until(lambda: self.catches(sender, signal.SIGTERM), "the sender has begun")
         hub = self.hub("--slots", "a", "--seconds", "2", "--json")
-        self.send("a", "text")
+        self.assertEqual(sender.wait(), DONE, sender.error_text())
         self.assertEqual(hub.wait(), DONE)
         lines = [json.loads(line) for line in hub.rest()]
         self.assertEqual([line["type"] for line in lines][-1], "summary")
@@ -118,7 +121,7 @@ class Hub(EndToEnd):
     def test_head_ends_it_quietly(self):
         shell = f'"{self.program}" hub --slots a --output - 2>/dev/null | head -1; echo "${{PIPESTATUS[0]}}"'
         pipeline = self.start_other("bash", "-c", shell)
-        self.send("a", "one", "--wait", "5000")
+        self.send("a", "one", "--wait", str(int(1000 * LIMIT)))
         self.assertEqual(json.loads(pipeline.line())["text"], "one")
         self.assertEqual(pipeline.line(), b"0\n")
 
@@ -135,9 +138,10 @@ class Hub(EndToEnd):
         leader, follower = pty.openpty()
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 60, 0, 0))
         self.environment["TERM"] = "xterm"
+        sender = self.start("send", "s-07", "text", "--repeat", "100", "--wait", str(int(1000 * LIMIT)))
+        self.until(lambda: self.catches(sender, signal.SIGTERM), "the sender has begun")
         hub = self.hub("--slots", "s-%02d:50", "--seconds", "3", stdout=follower)
         os.close(follower)
-        self.send("s-07", "text", "--repeat", "100")
         shown = b""
         while True:
             try:
@@ -148,6 +152,7 @@ class Hub(EndToEnd):
                 break
             shown += part
         self.assertEqual(hub.wait(), DONE)
+        self.assertEqual(sender.wait(), DONE, sender.error_text())
         os.close(leader)
         text = shown.decode().replace("\r\n", "\n")
         frames = text.split("\x1b[9A")  # the table is 9 lines high, and drawn again over itself
@@ -159,7 +164,7 @@ class Hub(EndToEnd):
         self.assertIn("per s", first[3])
         self.assertLessEqual(max(map(len, first)), 60)
         self.assertRegex(text, r"s-07 +\d+ +100 ")
-        self.assertIn("50 slots, 3", text.splitlines()[-1])
+        self.assertRegex(text.splitlines()[-1], r"50 slots, \d+\.\d s")
 
     def test_a_taken_name_ends_it(self):
         self.listen("s-3")

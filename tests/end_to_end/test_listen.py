@@ -102,7 +102,7 @@ class Listen(EndToEnd):
         self.assertEqual(listener.rest(), [b"x\n"])
 
     def test_time_out_is_for_the_next_message(self):
-        listener = self.listen("a", arguments=["--timeout", str(int(1500 * LIMIT / 30))])
+        listener = self.listen("a", arguments=["--timeout", str(int(3000 * LIMIT / 30))])
         for i in range(3):
             self.send("a", str(i))
             self.assertEqual(listener.line(), b"%d\n" % i)
@@ -127,7 +127,7 @@ class Listen(EndToEnd):
     def test_head_ends_it_quietly(self):
         shell = f'"{self.program}" listen a --quiet | head -1; echo "${{PIPESTATUS[0]}}"'
         pipeline = self.start_other("bash", "-c", shell)
-        self.send("a", "one", "--wait", "5000")
+        self.send("a", "one", "--wait", str(int(1000 * LIMIT)))
         self.assertEqual(pipeline.line(), b"one\n")
         # Nothing more is sent: it sees by itself that nobody reads.
         self.assertEqual(pipeline.line(), b"0\n")
@@ -137,7 +137,7 @@ class Listen(EndToEnd):
     def test_head_in_a_flood(self):
         shell = f'"{self.program}" listen a --quiet | head -1; echo "${{PIPESTATUS[0]}}"'
         pipeline = self.start_other("bash", "-c", shell)
-        flood = self.start("send", "a", "line", "--repeat", "1000000000", "--wait", "5000")
+        flood = self.start("send", "a", "line", "--repeat", "1000000000", "--wait", str(int(1000 * LIMIT)))
         self.assertEqual(pipeline.line(), b"line\n")
         self.assertEqual(pipeline.line(), b"0\n")
         self.assertEqual(pipeline.error_text(), "")

@@ -108,7 +108,7 @@ class Send(EndToEnd):
         listener = self.listen("a")
         listener.signal(signal.SIGSTOP)
         sender = self.start("send", "a", "x" * 10000, "--repeat", "1000000", "--wait", "4294967295")
-        self.until(lambda: self.list()["a"]["connections"] >= 0 and self.blocked(sender), "the sender waits")
+        self.until(lambda: self.catches(sender, signal.SIGINT) and self.blocked(sender), "the sender waits")
         sender.signal(signal.SIGINT)
         self.assertEqual(sender.wait(), ERROR)
         self.assertIn("of 1000000 messages were sent", sender.error_text())
