@@ -34,15 +34,17 @@ class Demo(EndToEnd):
         self.assertEqual(text.count(": noticed"), 7, text)
         output = self.folder / "hub.jsonl"
         lines = output.read_bytes().splitlines(keepends=True)
-        self.assertGreater(len(lines), 500)
-        longest = max(range(len(lines)), key=lambda i: len(lines[i]))
-        middle = len(lines) // 2
-        message = json.loads(lines[longest])
+        self.assertGreater(len(lines), 100)
+        messages = [json.loads(line) for line in lines]
+        longest = max((i for i, message in enumerate(messages) if "text" in message), key=lambda i: len(lines[i]))
+        last = {message["writer"]: i for i, message in enumerate(messages)}
+        # In the middle, or the next one from there down that is not its writer's last.
+        middle = next(i for i in range(len(lines) // 2, -1, -1) if last[messages[i]["writer"]] > i)
+        message = messages[longest]
         message["text"] = message["text"][:-1]
         foreign = json.loads(lines[middle])
         foreign["pid"] += 100000
-        second = next(i for i in range(middle + 1, len(lines))
-                      if json.loads(lines[i])["writer"] == json.loads(lines[middle])["writer"])
+        second = next(i for i in range(middle + 1, len(lines)) if messages[i]["writer"] == messages[middle]["writer"])
         swapped = list(lines)
         swapped[middle], swapped[second] = swapped[second], swapped[middle]
         for name, damaged in (("a line deleted", lines[:middle] + lines[middle + 1:]),
