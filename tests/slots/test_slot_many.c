@@ -96,7 +96,7 @@ static void write_share(void *argument)
 
 TEST(many, five_hundred_slots_a_thousand_connections_exact_counts)
 {
-    need_descriptors(5000);
+    need_descriptors(4096);
     slots_begin();
     counter_init(&arrived);
     mr_port *port = slots_port(0, 0);
@@ -210,7 +210,7 @@ static struct activity other_threads_at_rest(void)
 
 TEST_TIMEOUT(many, five_hundred_idle_slots_take_under_10_mb_and_no_context_switch, 120)
 {
-    need_descriptors(5000);
+    need_descriptors(4096);
     slots_begin();
     mr_port *port = slots_port(0, 0);
     slots_close(slots_reader("first", NULL)); /* what the process needs once */
