@@ -259,9 +259,9 @@ static void late_event_finds_nothing(bool close_it)
     operation o = operation_new(), young = operation_new();
     CHECK_EQ(port_watch(e, &o, WAIT_IN), STARTED_PENDING);
     stall.wanted = true;
+    fixture_signal(old); /* before the thread's time begins to run: it finds the event, however late it looks */
     thread t;
     CHECK_STATUS(thread_start(&t, "late", wait_once, p), MR_OK);
-    fixture_signal(old);
     mutex_lock(&stall.lock);
     uint64_t guard = clock_now() + HANG;
     while (!stall.reached)
