@@ -9,7 +9,7 @@
 #include "slots/scratch_linux.h"
 
 /* Who falls asleep, or finds the ring full, and when, differs from run to run. */
-enum { ATTEMPTS = 10, MESSAGES = 400, MESSAGES_OF_CHANGES = 6000 };
+enum { ATTEMPTS = 100, MESSAGES = 400, MESSAGES_OF_CHANGES = 6000 };
 
 static uint64_t messages_in(enum traffic traffic)
 {
