@@ -12,23 +12,39 @@ TESTS = pathlib.Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
 sys.path.insert(0, str(TESTS / "end_to_end"))
 from support import EndToEnd, LIMIT, PROGRAMS, main
+sys.path.insert(0, str(ROOT / "scripts" / "lib"))
+import report_text
 
 MACHINE = {"system": "Linux", "processor": "a processor", "processors": 2, "memory": 2**34}
 COUNTS = {"sent": 1000, "received": 1000, "lost": 0, "repeated": 0, "reordered": 0, "garbled": 0}
 MARKS = ("<!-- from bench/results, by scripts/report -->", "<!-- end of what scripts/report wrote -->")
 
 
-def compare_row(peer, size, writers, rate, ratio):
+def compare_row(peer, size, writers, rate, ratio, spread=0.0):
     curve = [{"percent": percent, "us": us} for percent, us in ((0, 3), (50, 5.5), (90, 9), (99, 40), (99.9, 100))]
     return {"peer": peer, "size": size, "writers": writers, "messages_per_second": rate, "p50_us": 5.5, "p99_us": 40,
-            "ratio": ratio, "ratio_min": ratio, "ratio_max": ratio, "repetitions": 1, "curve": curve, **COUNTS}
+            "ratio": ratio, "ratio_min": ratio - spread, "ratio_max": ratio + spread, "repetitions": 1, "curve": curve, **COUNTS}
 
 
 def compare_result():
-    rows = [compare_row(peer, size, writers, rate / size, ratio)
+    rows = [compare_row(peer, size, writers, rate / size, ratio, spread)
             for size in (64, 1024) for writers in (1, 8)
-            for peer, rate, ratio in (("mailroom-ring", 1e9, 1.0), ("zeromq", 2e8, 5.0))]
+            for peer, rate, ratio, spread in (("mailroom-ring", 1e9, 1.0, 0), ("zeromq", 2e8, 5.0, 1.0))]
+    rows += [compare_row("limit-ring", size, 1, 2e9 / size, 0.5) for size in (64, 1024)]
     return {"date": "2026-01-02", "arguments": "compare --quick", "machine": MACHINE, "rows": rows}
+
+
+def aim_row(row, figure, value, other, least, aim, **further):
+    """A row of `rows`, judged as the bench judges it."""
+    ratio = value / other
+
+    def reaches(bound):
+        return bound is None or (ratio >= bound if figure == "messages_per_second" else ratio <= bound)
+
+    return {"row": row, "peer": "mailroom-ring", "title": f"title of {row}", "against": "zeromq", "figure": figure, "size": 64,
+            "slots": 1, "writers": 1, "value": value, "against_value": other, "ratio": ratio, "ratio_min": ratio,
+            "ratio_max": ratio, "least": least, "aim": aim,
+            "reached": "aim" if reaches(aim) else "least" if reaches(least) else "missed", **COUNTS, **further}
 
 
 @unittest.skipUnless(shutil.which("gnuplot"), "gnuplot is not here (Debian: gnuplot-nox)")
@@ -57,8 +73,12 @@ class Report(EndToEnd):
         self.report()
         self.report("--check")
         text = (self.root / "docs" / "performance.md").read_text(encoding="utf-8")
-        self.assertIn("| zeromq | 3.12 M (5.00 ×) |", text)
+        self.assertIn("| zeromq | 3.12 M | ", text)
+        self.assertIn("| zeromq | 5.00 (4.00 to 6.00) | ", text)
+        self.assertIn("| 64 B, 1 writer | 15.6 M | zeromq | 5.00 (4.00 to 6.00) | – | 50 % |", text)
         self.assertIn("`mailroom-bench compare --quick`", text)
+        self.assertIn("nothing was, in any of the 10 rows below", " ".join(text.split()))
+        self.assertNotIn(" to 2026", text)
         drawings = sorted(path.name for path in (self.root / "docs" / "performance").iterdir())
         self.assertEqual(drawings, ["latency-64.svg", "throughput-by-size-1.svg", "throughput-by-size-8.svg"])
         for name in drawings:
@@ -67,7 +87,80 @@ class Report(EndToEnd):
         readme = (self.root / "README.md").read_text(encoding="utf-8")
         self.assertTrue(readme.startswith(f"before\n{MARKS[0]}\n2026-01-02, "), readme)
         self.assertTrue(readme.endswith(f"{MARKS[1]}\nafter\n"), readme)
-        self.assertIn("| mailroom-ring | 15.6 M |", readme)
+        self.assertIn("| 64 B, 1 writer | 15.6 M | zeromq | 5.00 (4.00 to 6.00) | – | 50 % |", readme)
+        self.assertIn("a message takes 5.50 µs (p50)", readme)
+
+    def test_what_limits_an_aim_that_is_missed_follows_from_the_figures(self):
+        results = {"compare": compare_result()}
+
+        def limits(*rows):
+            results["rows"] = {"date": "2026-01-02", "arguments": "rows", "machine": MACHINE, "rows": rows}
+            return " ".join(" ".join(report_text.document(results, {}, set())).split())
+
+        # In the comparison the ring inside one process carries 31.25 M messages of 64 bytes a second.
+        self.assertIn("Every aim is reached.", limits(aim_row("64-1", "messages_per_second", 24e6, 2e6, 5, 12)))
+        text = limits(aim_row("64-1", "messages_per_second", 20e6, 2e6, 5, 12))
+        self.assertIn("title of 64-1, against zeromq (the aim is missed): the aim would be 24.0 M messages a second.", text)
+        self.assertIn("carries 31.2 M here (limit-ring, in the comparison), of which Mailroom's is at 64 %.", text)
+        text = limits(aim_row("64-1", "messages_per_second", 20e6, 5e6, 5, 12, ratio_max=13))
+        self.assertIn("(what is asked for is missed): the aim would be 60.0 M", text)
+        self.assertIn("the aim is above that, and Mailroom's ring is at 64 % of it. The best of the repetitions reaches the aim.", text)
+        wake = aim_row("p50-wake", "p50_us", 5, 4, 1.4, 1.4, against="a wake-up")
+        text = limits(wake, aim_row("p50-mq", "p50_us", 6, 3, None, 1, against="mq"))
+        self.assertIn("takes 4.00 µs (limit-eventfd-epoll): the aim is below that.", text)
+        self.assertIn("; 2.00 µs are what the lane adds to it.", limits(wake, aim_row("p50-mq", "p50_us", 6, 5, None, 1)))
+        self.assertIn("and one of the writers never pauses.", limits(aim_row("flood", "p99_us", 90, 20, 3, 1.5, writers=8)))
+        self.assertIn("90 % of the other side's rate.",
+                      limits(aim_row("idle", "messages_per_second", 9e6, 1e7, 0.95, 1, against="none more")))
+        for waits, said in ((0.2, "that is what limits it."), (0.0001, "it is not that. The reader's process holds 8.00 MiB")):
+            rows = [dict(compare_row("mailroom-ring", 64, 2, rate, 1), slots=slots, waits_per_message=waits, reader_threads=3,
+                         reader_resident=held * 2**20) for slots, rate, held in ((1, 2e6, 4), (500, 1e6, 8))]
+            results["slots"] = {"date": "2026-01-02", "arguments": "compare --slots 1,500", "machine": MACHINE, "rows": rows}
+            text = limits(wake, aim_row("slots", "messages_per_second", 5e6, 1e7, 0.7, 0.9, slots=200, against="one slot"))
+            self.assertIn("50 % of the rate into one slot.", text)
+            self.assertIn(said, text)
+
+    def test_what_has_no_figures_is_named_with_its_reason(self):
+        result = compare_result()
+        nothing = {"messages_per_second": None, "p50_us": None, "p99_us": None, "ratio": None, "ratio_min": None, "ratio_max": None}
+        for writers in (1, 8):
+            row = {**compare_row("nng", 64, writers, 1, 1), **nothing, "missing": "its library was not found"}
+            del row["curve"]
+            result["rows"].append(row)
+        self.keep("compare", result)
+        self.report()
+        text = (self.root / "docs" / "performance.md").read_text(encoding="utf-8")
+        self.assertIn("\n- nng, 64 B, 1 writer; 64 B, 8 writers: its library was not found\n", text)
+        self.assertNotIn("| nng |", text)
+
+    def test_damage_is_told(self):
+        result = compare_result()
+        result["rows"][1]["lost"] = 7
+        self.keep("compare", result)
+        self.report()
+        text = " ".join((self.root / "docs" / "performance.md").read_text(encoding="utf-8").split())
+        self.assertIn("zeromq, 64 B, 1 writer: 7 lost.", text)
+
+    def test_a_readme_that_lacks_the_marks(self):
+        (self.root / "README.md").write_text(f"{MARKS[0]}\n", encoding="utf-8")
+        self.assertIn("README.md lacks the marks", self.report(code=1))
+        self.assertFalse((self.root / "docs" / "performance.md").exists())
+
+    def test_measuring_keeps_what_a_command_gave_and_goes_on_where_one_fails(self):
+        bench = self.folder / "bench"
+        bench.write_text("#!/bin/sh\n"
+                         "[ \"$1\" != soak ] || exit 3\n"
+                         f"printf '{{\"command\": \"%s\", \"machine\": {json.dumps(MACHINE)}, \"rows\": []}}\\n' \"$1\"\n",
+                         encoding="utf-8")
+        bench.chmod(0o755)
+        (self.results / "soak.json").write_text("as it was", encoding="utf-8")
+        said = self.report("--bench", bench, "--measure", "--quick", "--only", "soak,many", code=1)
+        self.assertIn("scripts/report --measure --only soak", said)
+        self.assertEqual((self.results / "soak.json").read_text(encoding="utf-8"), "as it was")
+        kept = json.loads((self.results / "many.json").read_text(encoding="utf-8"))
+        self.assertEqual((kept["command"], kept["rows"]), ("throughput", []))
+        self.assertTrue(kept["arguments"].startswith("throughput --slots "), kept)
+        self.assertIn("no such results: nothing", self.report("--bench", bench, "--measure", "--only", "nothing", code=1))
 
     def test_what_wine_said_stands_apart(self):
         rows = [dict(compare_row(peer, 64, 2, rate, ratio), slots=slots, reader_threads=threads * slots + 1,
