@@ -210,10 +210,10 @@ static int measure_peer(struct comparison *comparison, struct entry *entry, bool
     return MR_OK;
 }
 
-static int measure_limit(struct entry *entry)
+static int measure_limit(struct entry *entry, uint64_t lead)
 {
     struct limit_result result = {0};
-    int status = run_limit(entry->name, entry->size, LIMIT_SECONDS, &result);
+    int status = run_limit(entry->name, entry->size, LIMIT_SECONDS, lead, &result);
     if (status != MR_OK) {
         entry_give_up(entry, ENTRY_FAILED, "%s", mr_last_error_text());
         return status;
@@ -268,7 +268,8 @@ static int repetition(struct comparison *comparison, unsigned number)
             continue;
         }
         show(comparison, entry, "");
-        int status = entry->load == NULL ? measure_limit(entry) : measure_peer(comparison, entry, false);
+        int status = entry->load == NULL ? measure_limit(entry, comparison->options.plan.lead)
+                                         : measure_peer(comparison, entry, false);
         if (status == MR_OK && entry->load != NULL && latencies) {
             show(comparison, entry, ", latency");
             status = measure_peer(comparison, entry, true);

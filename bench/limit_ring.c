@@ -87,8 +87,9 @@ static void ring_write(struct ring *ring, char *message, uint64_t deadline)
     atomic_store_explicit(&ring->done, true, memory_order_release);
 }
 
-static int ring_measure(size_t size, double seconds, struct limit_result *result)
+static int ring_measure(size_t size, double seconds, uint64_t lead, struct limit_result *result)
 {
+    (void) lead;
     size_t step = size < sizeof(uint64_t) ? sizeof(uint64_t) : size;
     size_t capacity = step * 4 > CAPACITY_LEAST ? step * 4 : CAPACITY_LEAST / step * step;
     struct ring *ring = memory_aligned(LINE, sizeof *ring);
@@ -123,8 +124,9 @@ end:
     return status;
 }
 
-static int memcpy_measure(size_t size, double seconds, struct limit_result *result)
+static int memcpy_measure(size_t size, double seconds, uint64_t lead, struct limit_result *result)
 {
+    (void) lead;
     size_t step = size == 0 ? 1 : size;
     size_t block = step > COPY_BLOCK ? step : COPY_BLOCK / step * step;
     char *from = memory_zalloc(block);

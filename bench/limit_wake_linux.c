@@ -1,28 +1,36 @@
-/* limit_wake_linux.c: how long the kernel takes, one way, to wake a thread that sleeps: by eventfd, by eventfd through epoll,
- * and by futex.
+/* limit_wake_linux.c: how long the kernel takes, one way, to wake a process that sleeps: by eventfd, by eventfd through
+ * epoll, and by futex.
  *
- * Path    the waker notes the time and rings ► the sleeper's call returns ► it notes the difference ► waits again
- * Owners  `rung` is written by the waker before it rings, and read by the sleeper after: the kernel's wake-up orders them, and
- *         so does the pair of atomics. The histogram of samples belongs to the sleeper until it has been joined.
- * I1      The waker rings every PERIOD from the start on and never earlier, whatever became of the last ring; with 500 µs
- *         between two the sleeper is asleep again long before. A ring that found it awake would be too fast, never too slow.
- * W1/R1   rung: stored with release, loaded with acquire.
+ * Path    the waker waits until a ring is due, as a writer does for its messages, and rings ► the sleeper's call returns ►
+ *         it notes how long after that was ► waits again
+ * Owners  The shared page: `due` and `failed` are written by the waker before it rings, and read by the sleeper after: the
+ *         kernel's wake-up orders them, and so does the pair of atomics. All else is the sleeper's; the waker has a copy.
+ * I1      The waker rings every PERIOD and never earlier, whatever became of the last ring; long before the next one the
+ *         sleeper is asleep again. A ring that found it awake would be too fast, never too slow.
+ * I2      Waker and sleeper are processes, as a writer and a reader are, and the waker keeps time by the code that writers
+ *         keep it by: what a scheduler or a processor makes of one that looks at the clock before it rings is in both.
+ * W1/R1   due: stored with release, loaded with acquire.
  */
 #include <errno.h>
 #include <linux/futex.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "limit_list.h"
 #include "queue/histogram.h"
 #include "queue/memory.h"
 #include "queue/thread.h"
+#include "task.h"
 
-#define PERIOD     500000u /* ns */
+#define PERIOD     1000000u /* ns */
+#define BEGIN      2000000u /* ns until the first */
 #define NANOSECOND 1000000000u
 
 struct bell;
@@ -33,16 +41,20 @@ struct bell_kind {
     int (*wait)(struct bell *bell);
 };
 
+/* What both processes have. */
+struct bell_page {
+    atomic_uint word;         /* the futex */
+    atomic_uint_fast64_t due; /* of the ring, clock_now's nanoseconds; 0: the end */
+    atomic_int failed;        /* the waker's status, with `due` 0 */
+};
+
 struct bell {
     const struct bell_kind *kind;
+    struct bell_page *page;
     int descriptor;
     int epoll;
-    atomic_uint word; /* the futex */
     unsigned seen;
-    atomic_uint_fast64_t rung; /* when, clock_now's nanoseconds; 0: the end */
-    struct histogram *histogram;
-    int status; /* the sleeper's */
-    struct status_memo memo;
+    struct histogram histogram;
 };
 
 static int bell_failed(const char *what)
@@ -100,16 +112,16 @@ static int futex_open(struct bell *bell)
 
 static int futex_ring(struct bell *bell)
 {
-    atomic_fetch_add_explicit(&bell->word, 1, memory_order_release);
-    if (syscall(SYS_futex, &bell->word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0) < 0)
+    atomic_fetch_add_explicit(&bell->page->word, 1, memory_order_release);
+    if (syscall(SYS_futex, &bell->page->word, FUTEX_WAKE, 1, NULL, NULL, 0) < 0)
         return bell_failed("waking by futex");
     return MR_OK;
 }
 
 static int futex_wait(struct bell *bell)
 {
-    while (atomic_load_explicit(&bell->word, memory_order_acquire) == bell->seen)
-        if (syscall(SYS_futex, &bell->word, FUTEX_WAIT_PRIVATE, bell->seen, NULL, NULL, 0) < 0 && errno != EAGAIN &&
+    while (atomic_load_explicit(&bell->page->word, memory_order_acquire) == bell->seen)
+        if (syscall(SYS_futex, &bell->page->word, FUTEX_WAIT, bell->seen, NULL, NULL, 0) < 0 && errno != EAGAIN &&
             errno != EINTR)
             return bell_failed("waiting for a futex");
     bell->seen++;
@@ -120,108 +132,116 @@ static const struct bell_kind eventfd_kind = {eventfd_open, eventfd_ring, eventf
 static const struct bell_kind epoll_kind = {epoll_open, eventfd_ring, epoll_bell_wait};
 static const struct bell_kind futex_kind = {futex_open, futex_ring, futex_wait};
 
-static void sleeper_thread(void *argument)
+/* Until the waker says that it is done. */
+static int bell_sleep(struct bell *bell)
 {
-    struct bell *bell = argument;
     for (;;) {
-        bell->status = bell->kind->wait(bell);
+        int status = bell->kind->wait(bell);
         uint64_t now = clock_now();
-        uint64_t rung = atomic_load_explicit(&bell->rung, memory_order_acquire); /* R1 */
-        if (bell->status != MR_OK || rung == 0)
-            break;
-        histogram_record(bell->histogram, now - rung);
+        uint64_t due = atomic_load_explicit(&bell->page->due, memory_order_acquire); /* R1 */
+        if (status != MR_OK || due == 0)
+            return status;
+        histogram_record(&bell->histogram, now - due);
         /* What was waited for through epoll is still to be taken, which is no part of the way. */
-        if (bell->epoll >= 0 && (bell->status = eventfd_wait(bell)) != MR_OK)
-            break;
+        if (bell->epoll >= 0 && (status = eventfd_wait(bell)) != MR_OK)
+            return status;
     }
-    if (bell->status != MR_OK)
-        status_save(&bell->memo);
 }
 
-/* Sleeps until `time`, then rings and says when. */
-static int ring_at(struct bell *bell, uint64_t time, bool last)
+static int bell_ring(struct bell *bell, uint64_t due)
 {
-    struct timespec until = {(time_t) (time / NANOSECOND), (long) (time % NANOSECOND)};
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
-        continue;
-    atomic_store_explicit(&bell->rung, last ? 0 : clock_now(), memory_order_release); /* W1 */
+    atomic_store_explicit(&bell->page->due, due, memory_order_release); /* W1 */
     return bell->kind->ring(bell);
 }
 
-static int bell_run(struct bell *bell, double seconds)
+/* The other process. */
+static void bell_wake(struct bell *bell, double seconds, uint64_t lead)
 {
-    thread sleeper;
-    int status = thread_start(&sleeper, "limit-sleeper", sleeper_thread, bell);
-    if (status != MR_OK)
-        return status;
-    uint64_t time = clock_now() + PERIOD;
-    uint64_t end = time + (uint64_t) (seconds * NANOSECOND);
-    for (; time < end && status == MR_OK; time += PERIOD)
-        status = ring_at(bell, time, false);
-    if (status == MR_OK)
-        status = ring_at(bell, time, true);
-    if (status != MR_OK) {
-        /* Nothing can wake the sleeper any more, and it holds `bell`: this process is of no further use. */
-        thread_detach(sleeper);
-        return status;
+    int status = MR_OK;
+    uint64_t late;
+    uint64_t due = clock_now() + BEGIN;
+    uint64_t end = due + (uint64_t) (seconds * NANOSECOND);
+    sleep_exactly();
+    for (; due < end && status == MR_OK; due += PERIOD) {
+        (void) wait_due(due, lead, &late);
+        status = bell_ring(bell, due);
     }
-    thread_join(sleeper);
-    if (bell->status != MR_OK)
-        status_restore(&bell->memo);
-    return bell->status;
+    atomic_store_explicit(&bell->page->failed, status, memory_order_relaxed);
+    (void) wait_due(due, lead, &late); /* not while the last ring is under way */
+    (void) bell_ring(bell, 0);
 }
 
-static int wake_measure(const struct bell_kind *kind, double seconds, struct limit_result *result)
+static int bell_run(struct bell *bell, double seconds, uint64_t lead)
 {
-    struct histogram *histogram = memory_alloc(sizeof *histogram);
-    struct bell *bell = memory_zalloc(sizeof *bell);
-    if (histogram == NULL || bell == NULL || !histogram_open(histogram, 7)) {
-        memory_free(histogram);
-        memory_free(bell);
-        return status_fail(MR_E_MEMORY, 0, "no memory for a measurement");
+    pid_t sleeper = getpid();
+    pid_t waker = fork();
+    if (waker < 0)
+        return bell_failed("fork");
+    if (waker == 0) {
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == sleeper)
+            bell_wake(bell, seconds, lead);
+        _exit(0);
     }
-    bell->kind = kind;
-    bell->descriptor = -1;
-    bell->epoll = -1;
-    bell->histogram = histogram;
-    int status = kind->open(bell);
-    if (status == MR_OK)
-        status = bell_run(bell, seconds);
+    int status = bell_sleep(bell);
     if (status != MR_OK)
-        return status; /* the sleeper may still have it all: see bell_run */
-    *result = (struct limit_result){0, (double) histogram_percentile(histogram, 50) / 1000,
-                                    (double) histogram_percentile(histogram, 99) / 1000};
+        (void) kill(waker, SIGKILL);
+    while (waitpid(waker, NULL, 0) < 0 && errno == EINTR)
+        continue;
+    int failed = atomic_load_explicit(&bell->page->failed, memory_order_relaxed);
+    return status == MR_OK && failed != MR_OK ? status_fail(failed, 0, "the waking process could not ring") : status;
+}
+
+static void bell_close(struct bell *bell)
+{
     if (bell->epoll >= 0)
         close(bell->epoll);
     if (bell->descriptor >= 0)
         close(bell->descriptor);
-    histogram_close(histogram);
-    memory_free(histogram);
-    memory_free(bell);
-    return MR_OK;
+    munmap(bell->page, sizeof *bell->page);
+    histogram_close(&bell->histogram);
 }
 
-static int eventfd_measure(size_t size, double seconds, struct limit_result *result)
+static int wake_measure(const struct bell_kind *kind, double seconds, uint64_t lead, struct limit_result *result)
 {
-    (void) size;
-    return wake_measure(&eventfd_kind, seconds, result);
+    struct bell bell = {.kind = kind, .descriptor = -1, .epoll = -1};
+    if (!histogram_open(&bell.histogram, 7))
+        return status_fail(MR_E_MEMORY, 0, "no memory for a measurement");
+    bell.page = mmap(NULL, sizeof *bell.page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (bell.page == MAP_FAILED) {
+        histogram_close(&bell.histogram);
+        return bell_failed("mmap");
+    }
+    int status = kind->open(&bell);
+    if (status == MR_OK)
+        status = bell_run(&bell, seconds, lead);
+    if (status == MR_OK)
+        *result = (struct limit_result){0, (double) histogram_percentile(&bell.histogram, 50) / 1000,
+                                        (double) histogram_percentile(&bell.histogram, 99) / 1000};
+    bell_close(&bell);
+    return status;
 }
 
-static int epoll_measure(size_t size, double seconds, struct limit_result *result)
+static int eventfd_measure(size_t size, double seconds, uint64_t lead, struct limit_result *result)
 {
     (void) size;
-    return wake_measure(&epoll_kind, seconds, result);
+    return wake_measure(&eventfd_kind, seconds, lead, result);
 }
 
-static int futex_measure(size_t size, double seconds, struct limit_result *result)
+static int epoll_measure(size_t size, double seconds, uint64_t lead, struct limit_result *result)
 {
     (void) size;
-    return wake_measure(&futex_kind, seconds, result);
+    return wake_measure(&epoll_kind, seconds, lead, result);
+}
+
+static int futex_measure(size_t size, double seconds, uint64_t lead, struct limit_result *result)
+{
+    (void) size;
+    return wake_measure(&futex_kind, seconds, lead, result);
 }
 
 const struct limit limit_eventfd = {
     .name = "limit-eventfd",
-    .summary = "waking a thread that sleeps in read of an eventfd, one way, 2,000 times a second",
+    .summary = "waking a process that sleeps in read of an eventfd, one way, 1,000 times a second",
     .measure = eventfd_measure,
 };
 

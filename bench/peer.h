@@ -103,8 +103,8 @@ struct limit {
     const char *summary; /* one line: what it is */
     const char *missing;
     bool sized; /* false: the size of messages makes no difference, measured once */
-    /* Takes about `seconds`, in a process of its own. */
-    int (*measure)(size_t size, double seconds, struct limit_result *result);
+    /* Takes about `seconds`, in a process of its own. What keeps time keeps it as writers do: `lead` is plan.lead. */
+    int (*measure)(size_t size, double seconds, uint64_t lead, struct limit_result *result);
 };
 
 extern const struct limit *const limits[];

@@ -96,7 +96,7 @@ static bool is_wanted(const char *only, const char *name)
 static int measure_limit(const struct options *options, const struct side *side, enum figure figure, double *value)
 {
     struct limit_result result = {0};
-    int status = run_limit(side->peer, side->size, options->seconds < 0.5 ? options->seconds : 0.5, &result);
+    int status = run_limit(side->peer, side->size, options->seconds, options->plan.lead, &result);
     *value = figure == FIGURE_RATE ? result.messages_per_second : figure == FIGURE_P50 ? result.p50_us : result.p99_us;
     return status;
 }

@@ -400,7 +400,7 @@ int run_execute(const struct plan *plan, const char *parent, const struct run_wa
     return status;
 }
 
-int run_limit(const char *name, size_t size, double seconds, struct limit_result *result)
+int run_limit(const char *name, size_t size, double seconds, uint64_t lead, struct limit_result *result)
 {
     struct task task = {.role = TASK_LIMIT};
     struct process process;
@@ -408,6 +408,7 @@ int run_limit(const char *name, size_t size, double seconds, struct limit_result
     size_t index;
     snprintf(task.plan.peer_name, sizeof(task.plan.peer_name), "%s", name);
     task.plan.peer.size = size;
+    task.plan.lead = lead;
     task.plan.duration = (uint64_t) (seconds * 1e9);
     int status = process_start(&process, &task, false);
     if (status != MR_OK) {

@@ -49,7 +49,7 @@ struct run_watch {
  * be NULL. */
 int run_execute(const struct plan *plan, const char *parent, const struct run_watch *watch, struct run_result *result);
 
-/* The same for a limit. */
-int run_limit(const char *name, size_t size, double seconds, struct limit_result *result);
+/* The same for a limit; `lead` as in a plan. */
+int run_limit(const char *name, size_t size, double seconds, uint64_t lead, struct limit_result *result);
 
 #endif

@@ -5,6 +5,8 @@
 
 #include <mailroom/status.h>
 
+#include "queue/thread.h"
+
 const double latency_percents[LATENCY_CURVE] = {0,    10, 20, 30, 40, 50,   60,    70,   75,    80,    85,     90,
                                                 92.5, 95, 97, 98, 99, 99.5, 99.75, 99.9, 99.95, 99.99, 99.999, 100};
 
@@ -50,12 +52,28 @@ void limit_task(const struct plan *plan, struct channel *channel)
     struct limit_result result = {0};
     const struct limit *limit = limit_find(plan->peer_name);
     int status = limit == NULL ? status_fail(MR_E_ARGUMENT, 0, "there is no limit of that name")
-                               : limit->measure(plan->peer.size, (double) plan->duration / 1e9, &result);
+                               : limit->measure(plan->peer.size, (double) plan->duration / 1e9, plan->lead, &result);
     if (status != MR_OK) {
         task_fail(channel, status, plan->peer_name);
         return;
     }
     (void) channel_send(channel, PACKET_DONE, &result, sizeof(result));
+}
+
+bool wait_due(uint64_t due, uint64_t lead, uint64_t *late)
+{
+    uint64_t now = clock_now();
+    if (now >= due) {
+        return false;
+    }
+    if (due - now > lead) {
+        sleep_until(due - lead);
+    }
+    do {
+        now = clock_now();
+    } while (now < due);
+    *late = now - due;
+    return true;
 }
 
 void latency_fill(struct latency *latency, const struct histogram *histogram)

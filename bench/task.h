@@ -94,6 +94,10 @@ void limit_task(const struct plan *plan, struct channel *channel);
 /* Tells the bench what the library has kept about `status` on this thread; `about` is what was being done. */
 void task_fail(struct channel *channel, int status, const char *about);
 
+/* Keeps time: sleeps until `lead` before `due`, looks at the clock for the rest, and says how late it became all the same.
+ * False, at once: it is late already, because something has held the caller up. */
+bool wait_due(uint64_t due, uint64_t lead, uint64_t *late);
+
 void latency_fill(struct latency *latency, const struct histogram *histogram);
 
 #endif

@@ -138,21 +138,6 @@ static int load_flat_out(struct load *load, uint64_t begin)
     return MR_OK;
 }
 
-static void wait_due(struct load *load, uint64_t due)
-{
-    uint64_t now = clock_now();
-    if (now >= due) {
-        return; /* held up by an earlier message */
-    }
-    if (due - now > load->plan->lead) {
-        sleep_until(due - load->plan->lead);
-    }
-    do {
-        now = clock_now();
-    } while (now < due);
-    histogram_record(&load->late, now - due);
-}
-
 static int load_paced(struct load *load, uint64_t begin, unsigned index)
 {
     const struct plan *plan = load->plan;
@@ -171,7 +156,10 @@ static int load_paced(struct load *load, uint64_t begin, unsigned index)
             return MR_OK;
         }
         uint64_t due = begin + (uint64_t) after;
-        wait_due(load, due);
+        uint64_t late;
+        if (wait_due(due, plan->lead, &late)) {
+            histogram_record(&load->late, late);
+        }
         for (unsigned i = 0; i < group && load->sent < load->limit; i++) {
             int status = load_send(load, due);
             if (status != MR_OK) {

@@ -322,7 +322,7 @@ TEST(bench_peers, seed_sends_important_messages_first)
 static void limit_check(const struct limit *limit, size_t size)
 {
     struct limit_result result = {0, 0, 0};
-    CHECK_STATUS(limit->measure(size, 0.05, &result), MR_OK);
+    CHECK_STATUS(limit->measure(size, 0.05, 60000, &result), MR_OK);
     if (limit->sized) {
         CHECK(result.messages_per_second > 1000);
     } else {
