@@ -112,7 +112,7 @@ TEST(writer, reader_gone_the_next_write_sees_it_and_reconnects_when_the_name_is_
 
 /* ---- policies under concurrency: sent = delivered + dropped, to the message ---- */
 
-enum { POSTERS = 4, POSTS = 20000 };
+enum { POSTERS = 4, POSTS = 10000 };
 
 struct poster {
     mr_writer *writer;
@@ -412,7 +412,7 @@ TEST(writer, arguments_are_checked)
 
 /* ---- inside callbacks of the same port ---- */
 
-enum { FORWARDERS = 8, FORWARDED = 20 };
+enum { FORWARDERS = 8, FORWARDED = 8 };
 
 struct forwarder {
     mr_reader *reader;

@@ -7,14 +7,14 @@
 #include "slots/writer_gate.h"
 #include "test.h"
 
-enum { THREADS = 4, ROUNDS = 400, LOOKS = 500 };
+enum { THREADS = 4, ROUNDS = 400, LOOKS = 100 };
 
 struct guarded {
     struct writer_gate gate;
     mutex lock;
     uint64_t count; /* by whoever is inside, or has the lock and the gate closed */
     uint64_t seated;
-    unsigned stay;
+    unsigned stay; /* by a seat */
     _Atomic uint64_t shown; /* changes all the time that somebody is inside */
     _Atomic uint64_t locked;
     _Atomic bool done;
@@ -37,10 +37,10 @@ static void guarded_open(struct guarded *guarded)
     mutex_unlock(&guarded->lock);
 }
 
-static void count_one(struct guarded *guarded)
+static void count_one(struct guarded *guarded, unsigned stay)
 {
     guarded->count++;
-    for (unsigned i = 0; i <= guarded->stay; i++) /* so long that it would be seen */
+    for (unsigned i = 0; i <= stay; i++) /* so long that it would be seen */
         atomic_store_explicit(&guarded->shown, guarded->count * 100000 + i, memory_order_relaxed);
 }
 
@@ -48,14 +48,14 @@ static void guarded_add(struct guarded *guarded)
 {
     uint32_t entered = writer_gate_enter(&guarded->gate);
     if (entered != GATE_CLOSED) {
-        count_one(guarded);
+        count_one(guarded, entered >= GATE_SEAT ? guarded->stay : 0);
         guarded->seated += entered >= GATE_SEAT;
         writer_gate_leave(&guarded->gate, entered);
         return;
     }
     mutex_lock(&guarded->lock);
     writer_gate_close(&guarded->gate);
-    count_one(guarded);
+    count_one(guarded, 0);
     atomic_fetch_add_explicit(&guarded->locked, 1, memory_order_relaxed);
     writer_gate_open(&guarded->gate);
     mutex_unlock(&guarded->lock);
