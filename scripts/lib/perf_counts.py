@@ -44,6 +44,16 @@ def first_line(command):
         sys.exit(f"perf-counts: {' '.join(command)}: {error}")
 
 
+def processor_features():
+    """Of what callgrind passes on, the features by which the C library chooses its memory functions."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            flags = next((line.split(":", 1)[1].split() for line in file if line.startswith(("flags", "Features"))), [])
+    except OSError:
+        flags = []
+    return " ".join(name for name in ("sse4_2", "avx", "avx2", "bmi2") if name in flags)
+
+
 def circumstances(build):
     """What the counts depend on besides the source."""
     with open(os.path.join(build, "CMakeCache.txt"), encoding="utf-8") as file:
@@ -55,6 +65,7 @@ def circumstances(build):
         "compiler": f"gcc {compiler}" if compiler.startswith("(") else compiler,
         "flags": " ".join(flags.split()),
         "machine": platform.machine(),
+        "processor": processor_features(),
         "libc": first_line(["ldd", "--version"]).partition(" ")[2],
         "valgrind": first_line(["valgrind", "--version"]),
     }
