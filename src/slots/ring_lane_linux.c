@@ -235,15 +235,6 @@ static inline bool taking_has_buffer(const struct taking *t, size_t length)
     return t->buffer != NULL && t->buffer->capacity >= length && t->buffer->capacity <= 4 * length + BUFFER_SLACK;
 }
 
-static inline void taking_spend(struct taking *t, size_t bytes)
-{
-    if (!budget_spent(t->budget))
-        budget_spend(t->budget, bytes);
-    else
-        t->budget->urgent--; /* taking_allows_urgent has found one */
-    t->since_harvest++;
-}
-
 /* Steps over a record that brings no message. */
 static SELDOM void level_skip(struct taking *t, struct ring_level *l, uint64_t end)
 {
@@ -254,7 +245,6 @@ static SELDOM void level_skip(struct taking *t, struct ring_level *l, uint64_t e
         ring_window_add_done(l->window, end);
     else
         ring_release(&l->ring, end);
-    taking_spend(t, 0);
 }
 
 static SELDOM enum ring_end level_skip_too_big(struct taking *t, struct ring_level *l, uint64_t end)
@@ -266,8 +256,9 @@ static SELDOM enum ring_end level_skip_too_big(struct taking *t, struct ring_lev
 }
 
 /* The message in t->buffer goes to the slot's user. */
-static inline enum ring_end level_deliver(struct taking *t, struct ring_session *x, struct ring_level *l, size_t length,
-                                          uint64_t end, struct tally *tally)
+static inline __attribute__((always_inline)) enum ring_end level_deliver(struct taking *t, struct ring_session *x,
+                                                                         struct ring_level *l, size_t length,
+                                                                         uint64_t end, struct tally *tally)
 {
     slot *s = t->slot;
     struct buffer *buffer = t->buffer;
@@ -316,7 +307,6 @@ static inline enum ring_end level_deliver(struct taking *t, struct ring_session 
     l->sequence++;
     tally->messages++;
     tally->bytes += length;
-    taking_spend(t, length);
     if (delivered == DELIVERED_DONE && taking_is_late(t))
         t->late = true;
     return RING_SHARE;
@@ -385,12 +375,45 @@ static SELDOM enum ring_end level_take_rare(struct taking *t, struct ring_sessio
 
 /* ---- a level's share ---- */
 
+/* How much may be taken now, and afterwards how much was. */
+struct share {
+    unsigned records;
+    size_t bytes;
+    bool budgeted; /* else of what is kept for urgent messages alone */
+};
+
+/* At most so many records: those of the share that the budget has, but with no look at the inner set put off. */
+static struct share share_of(const struct taking *t, unsigned records)
+{
+    const struct slot_budget *budget = t->budget;
+    struct share share = {.records = records, .bytes = SHARE_BYTES, .budgeted = !budget_spent(budget)};
+    size_t allowed = share.budgeted ? budget->messages : budget->urgent;
+    unsigned looked = t->since_harvest < HARVEST_MESSAGES ? HARVEST_MESSAGES - t->since_harvest : 1;
+    if (allowed < share.records)
+        share.records = (unsigned) allowed;
+    if (looked < share.records)
+        share.records = looked;
+    if (share.budgeted && budget->bytes < share.bytes)
+        share.bytes = budget->bytes;
+    return share;
+}
+
+static void share_spend(struct taking *t, const struct share *share, const struct tally *tally)
+{
+    struct slot_budget *budget = t->budget;
+    t->since_harvest += tally->records;
+    if (!share->budgeted) {
+        budget->urgent -= tally->records;
+        return;
+    }
+    budget->messages -= tally->records;
+    budget->bytes -= tally->bytes < budget->bytes ? tally->bytes : budget->bytes;
+}
+
 /* The next record, if it may be taken: RING_SHARE. */
 static inline enum ring_end level_next(struct taking *t, struct ring_session *x, struct ring_level *l,
                                        struct ring_record *record)
 {
-    if (l->level == MR_NORMAL ? !taking_allows_normal(t) : !taking_allows_urgent(t))
-        return t->starved && !taking_stopped(t) ? RING_STARVED : RING_OVER;
     if (x->limited && l->ring.position == l->limit)
         return RING_EMPTY; /* I4 */
     enum ring_look look = ring_peek(&l->ring, record);
@@ -410,7 +433,7 @@ static inline enum ring_end level_next(struct taking *t, struct ring_session *x,
 /* After a message: is it time to look at something else? */
 static inline bool level_gives_way(const struct taking *t, const struct ring_level *l)
 {
-    if (t->late || t->since_harvest >= HARVEST_MESSAGES)
+    if (t->late || t->budget->stop)
         return true;
     return l->level == MR_NORMAL && watch_differs(&t->slot->watched) && t->slot->urgent_run < URGENT_RUN;
 }
@@ -430,10 +453,13 @@ static void level_account(struct ring_session *x, struct ring_level *l, const st
 static enum ring_end level_serve(struct taking *t, struct ring_session *x, struct ring_level *l, unsigned share,
                                  unsigned *brought)
 {
+    if (l->level == MR_NORMAL ? !taking_allows_normal(t) : !taking_allows_urgent(t))
+        return t->starved && !taking_stopped(t) ? RING_STARVED : RING_OVER;
+    const struct share most = share_of(t, share);
     struct tally tally = {0};
     struct ring_record record;
     enum ring_end end = RING_SHARE;
-    while (tally.records < share && tally.bytes < SHARE_BYTES) {
+    while (tally.records < most.records && tally.bytes < most.bytes) {
         end = level_next(t, x, l, &record);
         if (end != RING_SHARE)
             break;
@@ -449,6 +475,7 @@ static enum ring_end level_serve(struct taking *t, struct ring_session *x, struc
         if (level_gives_way(t, l))
             break;
     }
+    share_spend(t, &most, &tally);
     if (tally.records > 0 && end != RING_BROKEN)
         level_account(x, l, &tally);
     *brought += tally.records;

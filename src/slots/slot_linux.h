@@ -208,8 +208,14 @@ static inline bool taking_allows_urgent(const struct taking *t)
     return (!budget_spent(t->budget) || t->budget->urgent > 0) && !taking_stopped(t);
 }
 
-/* After each callback: has so much time passed that everything is to be looked at? Every second time it really looks. */
-bool taking_is_late(struct taking *t);
+/* Is the clock's tick another one, or has so much time passed that everything is to be looked at? */
+bool taking_sees_late(struct taking *t);
+
+/* After each callback; every second time it really looks. */
+static inline bool taking_is_late(struct taking *t)
+{
+    return ++t->callbacks % 2 == 0 && taking_sees_late(t);
+}
 
 /* ---- slot_linux.c ---- */
 
