@@ -125,12 +125,13 @@ enum ring_look ring_peek_other(struct ring_reader *r, uint64_t header, struct ri
     return ring_peek(r, record); /* once: offset is 0 now */
 }
 
-/* Is more than half of what the writer uses occupied? */
-static bool more_than_half(const struct ring_reader *r, uint64_t occupied)
+/* How many bytes more than half of what the writer uses are occupied. */
+static uint64_t beyond_half(const struct ring_reader *r, uint64_t occupied)
 {
     uint64_t span = atomic_load_explicit(&r->span, memory_order_relaxed);
     uint64_t left_out = r->capacity - span;
-    return (occupied > span && occupied > left_out ? occupied - left_out : occupied) > span / 2;
+    uint64_t used = occupied > span && occupied > left_out ? occupied - left_out : occupied;
+    return used > span / 2 ? used - span / 2 : 0;
 }
 
 bool ring_release_look(struct ring_reader *r, uint64_t position)
@@ -142,8 +143,11 @@ bool ring_release_look(struct ring_reader *r, uint64_t position)
         return false;
     /* All that it had committed when it asked. A tail that breaks the rules deceives the one who waits, and nobody else. */
     uint64_t tail = atomic_load_explicit(&r->control->tail, memory_order_relaxed);
-    if (more_than_half(r, tail - head) && position != tail)
+    uint64_t beyond = beyond_half(r, tail - head);
+    if (beyond > 0 && position != tail) {
+        r->due = head + beyond;
         return false; /* there is more to deliver before the writer is needed: wake it once for half of the ring */
+    }
     r->told = wanted;
     return true;
 }

@@ -200,6 +200,7 @@ struct ring_reader {
                             * loaded (R1) was committed after the head that made room for it, so this is no older */
     uint64_t epoch; /* of the last sleep */
     uint64_t told;  /* the last `wanted` that was answered */
+    uint64_t due;   /* where head has to come for half of the ring to be free, by the last look that found it was not */
     _Atomic uint64_t span; /* where the writer turned back last, for an estimate alone; read by whoever releases */
 };
 
@@ -280,6 +281,16 @@ static inline void ring_release(struct ring_reader *r, uint64_t head)
  * with half of the ring free, for fewer wake-ups, or with nothing left to deliver. `position` is the reader's own, given
  * here because whoever releases may be another thread; ring_release and this one are called by one thread at a time. */
 bool ring_release_look(struct ring_reader *r, uint64_t position);
+
+/* Before a callback, which may take its time: does it seem that ring_release_look would say yes? A hint that costs next to
+ * nothing, because N2's fence is left out: a writer that begins to wait in this very instant may be overlooked, and is told
+ * by the ring_release_look that comes in any case. By the thread that releases. */
+static inline bool ring_release_due(const struct ring_reader *r)
+{
+    uint64_t wanted = atomic_load_explicit(&r->control->wanted, memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
+    return wanted != r->told && head - wanted <= UINT64_MAX / 2 && head - r->due <= UINT64_MAX / 2;
+}
 
 /* S1: the ring was found empty, and is going to sleep. Then the caller passes its barrier (B), once for as many rings as
  * it likes, … */

@@ -255,6 +255,13 @@ static SELDOM enum ring_end level_skip_too_big(struct taking *t, struct ring_lev
     return RING_SHARE;
 }
 
+/* N2, in the middle of a share (a window has looked when it moved the head). */
+static SELDOM void level_look(struct ring_session *x, struct ring_level *l)
+{
+    if (ring_release_look(&l->ring, l->ring.position))
+        session_tell(x);
+}
+
 /* The message in t->buffer goes to the slot's user. */
 static inline __attribute__((always_inline)) enum ring_end level_deliver(struct taking *t, struct ring_session *x,
                                                                          struct ring_level *l, size_t length,
@@ -275,6 +282,8 @@ static inline __attribute__((always_inline)) enum ring_end level_deliver(struct 
     if (l->window != NULL) {
         ring_window_add(l->window, end, &message->token);
         count_add(&s->counts.held, 1);
+    } else if (ring_release_due(&l->ring)) {
+        level_look(x, l); /* the callback may take its time: who waits for what is free already is told before */
     }
     KILL_POINT(reader, added);
     ring_hand(&l->ring, end);

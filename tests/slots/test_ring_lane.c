@@ -212,6 +212,58 @@ TEST(lane, a_stream_with_a_spinning_reader)
     stream(100000, false, false, 50);
 }
 
+struct slow {
+    struct counter entered;
+    struct counter told;
+};
+
+static void take_slowly(mr_reader *reader, const mr_message *message, void *context)
+{
+    struct slow *slow = context;
+    (void) reader;
+    (void) message;
+    counter_add(&slow->entered, 1);
+    if (counter_get(&slow->entered) == 3)
+        counter_await(&slow->told, 1);
+}
+
+/* Four messages fill the ring, and lie there when the reader comes, with a writer that waits to write a fifth. When two
+ * are taken half of the ring is free, and the third one's callback waits until the writer has been told so. */
+TEST(lane, who_waits_for_room_is_told_before_a_callback_that_takes_its_time)
+{
+    struct place place;
+    struct slow slow;
+    char bytes[4000] = {0};
+    mr_reader_options options = place_options(&place);
+    counter_init(&slow.entered);
+    counter_init(&slow.told);
+    options.on_message = take_slowly;
+    options.context = &slow;
+    place.reader = slots_reader("ring", &options);
+    struct fake fake;
+    struct ring_geometry geometry = fake_geometry(1, RING_CAPACITY_MIN, 0);
+    fake_connect(&fake, "ring", &geometry);
+    for (int i = 0; i < 4; i++)
+        CHECK(fake_send(&fake, MR_NORMAL, bytes, sizeof bytes));
+    CHECK(!fake_send(&fake, MR_NORMAL, bytes, sizeof bytes));
+    uint64_t wanted = ring_want_room(&fake.rings[MR_NORMAL], sizeof bytes);
+    ring_want(&fake.rings[MR_NORMAL], wanted);
+    CHECK(ring_refresh(&fake.rings[MR_NORMAL]));
+    CHECK(!ring_reached(&fake.rings[MR_NORMAL], wanted));
+    fake_say_hello(&fake);
+    CHECK_STATUS(fake_await_answer(&fake), MR_OK);
+    union ring_any_packet packet;
+    int descriptor;
+    CHECK_STATUS(fake_receive(&fake, &packet, &descriptor), MR_OK);
+    CHECK_EQ(packet.packet.type, PACKET_REACHED);
+    CHECK(fake_send(&fake, MR_NORMAL, bytes, sizeof bytes));
+    counter_add(&slow.told, 1);
+    counter_await(&slow.entered, 5);
+    fake_await_taken(&fake, MR_NORMAL);
+    fake_close(&fake);
+    place_end(&place);
+}
+
 TEST(lane, gaps_leave_holes_in_the_sequence_and_are_counted)
 {
     struct place place;
