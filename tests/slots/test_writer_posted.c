@@ -614,6 +614,18 @@ TEST(writer_posted, a_write_that_waits_goes_on_with_the_new_name)
 
 /* ---- close ---- */
 
+/* Until so many calls are inside: a call that begins after the close would find no writer. */
+static void inside_await(mr_writer *writer, unsigned count)
+{
+    mutex_lock(&writer->lock);
+    while (writer->inside < count) {
+        writer->watchers++;
+        (void) condition_wait_until(&writer->changed, &writer->lock, clock_now() + MS);
+        writer->watchers--;
+    }
+    mutex_unlock(&writer->lock);
+}
+
 TEST(writer_posted, close_lingers_for_what_was_posted)
 {
     mr_writer_options options = MR_WRITER_OPTIONS_INIT;
@@ -627,6 +639,7 @@ TEST(writer_posted, close_lingers_for_what_was_posted)
     fake_await_connects(3);
     struct call call = {.writer = writer, .function = call_flush};
     call_start(&call);
+    inside_await(writer, 1);
     fake_live(0, true);
     fake_capacity(0, 700);
     fake_await_log(700);
@@ -676,13 +689,7 @@ TEST(writer_posted, close_ends_the_calls_that_wait)
     for (size_t n = 0; n < 4; n++)
         call_start(&calls[n]);
     fake_await_waits(1);
-    mutex_lock(&writer->lock);
-    while (writer->inside < 4) {
-        writer->watchers++;
-        (void) condition_wait_until(&writer->changed, &writer->lock, clock_now() + MS);
-        writer->watchers--;
-    }
-    mutex_unlock(&writer->lock);
+    inside_await(writer, 4);
     uint64_t undelivered;
     CHECK_STATUS(mr_writer_close(writer, &undelivered), MR_E_UNDELIVERED);
     CHECK_EQ(undelivered, 1);
