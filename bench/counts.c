@@ -3,6 +3,7 @@
  *
  * Path    hold the reader ► write a batch, counted ► let the reader go ► it takes and delivers the batch, counted ► again
  *         without a port: write a batch ► drain or read it by calls, counted ► again
+ *         without a lane: what the bench does beside it for each message: makes it, and checks it
  * Owners  Collecting is a thread's own state: each thread turns it on and off for itself (CALLGRIND_TOGGLE_COLLECT), so that
  *         what the other one does meanwhile is not in the figure. It is off at the start (--collect-atstart=no).
  * I1      The reader's only worker is inside the callback of the gate, a message of one byte, while a batch is written; it
@@ -18,7 +19,10 @@
 
 #include <mailroom/mailroom.h>
 
+#include "message.h"
+#include "plan.h"
 #include "queue/thread.h"
+#include "tally.h"
 
 #define BATCH     64u
 #define ROUNDS    40u
@@ -188,6 +192,41 @@ static void calls_count(const char *slot, const char *message, size_t size, void
     must(mr_reader_close(reader, NULL), "mr_reader_close");
 }
 
+enum load { LOAD_MAKE, LOAD_CHECK };
+
+static void load_count(size_t size, enum load load)
+{
+    struct plan plan = {.writers = 1, .mix = {1000}};
+    struct tally tally;
+    struct message_maker maker;
+    plan.peer.slots = 1;
+    plan.sizes.minimum = plan.sizes.maximum = size;
+    if (plan_complete(&plan) != NULL || !tally_open(&tally, &plan) || !message_maker_open(&maker, size)) {
+        (void) fprintf(stderr, "mailroom-counts: no plan, or no memory for it\n");
+        exit(1);
+    }
+    for (uint64_t number = 0; number < BATCH * ROUNDS; number++) {
+        struct message_note note = {.number = number};
+        if (load == LOAD_MAKE)
+            CALLGRIND_TOGGLE_COLLECT;
+        message_make(&maker, size, 0, &note);
+        if (load == LOAD_MAKE)
+            CALLGRIND_TOGGLE_COLLECT;
+        if (load == LOAD_CHECK)
+            CALLGRIND_TOGGLE_COLLECT;
+        tally_take(&tally, 0, maker.data, size);
+        if (load == LOAD_CHECK)
+            CALLGRIND_TOGGLE_COLLECT;
+    }
+    struct tally_counts counts = tally_result(&tally, &(uint64_t){BATCH * ROUNDS});
+    if (tally_damaged(&counts)) {
+        (void) fprintf(stderr, "mailroom-counts: the bench does not take its own messages for right\n");
+        exit(1);
+    }
+    tally_close(&tally);
+    message_maker_close(&maker);
+}
+
 int main(void)
 {
     static const size_t sizes[] = {64, SIZE_MOST};
@@ -208,6 +247,12 @@ int main(void)
         CALLGRIND_DUMP_STATS_AT(name);
         name_say("read", sizes[i], name, sizeof name);
         calls_count(slot, message, sizes[i], batch_read);
+        CALLGRIND_DUMP_STATS_AT(name);
+        name_say("make", sizes[i], name, sizeof name);
+        load_count(sizes[i], LOAD_MAKE);
+        CALLGRIND_DUMP_STATS_AT(name);
+        name_say("check", sizes[i], name, sizeof name);
+        load_count(sizes[i], LOAD_CHECK);
         CALLGRIND_DUMP_STATS_AT(name);
     }
     return 0;

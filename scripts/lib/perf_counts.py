@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 ALLOWED = 1.10
+STAGED = ("write-64", "dispatch-64", "write-1024", "dispatch-1024")
 
 
 def figures(directory):
@@ -35,6 +36,37 @@ def figures(directory):
     if empty:
         sys.exit(f"perf-counts: nothing was counted for {', '.join(empty)}")
     return {name: result[name] for name in messages}
+
+
+def by_function(directory):
+    """Of each figure in STAGED, the instructions that each function itself takes per message, the largest first."""
+    with open(os.path.join(directory, "messages"), encoding="ascii") as file:
+        messages = {name: int(count) for name, count in (line.split() for line in file)}
+    texts = []
+    for path in glob.glob(os.path.join(directory, "out*")):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            texts.append(file.read())
+    # A number stands for the name that it was given with, perhaps in another of the dumps.
+    names = dict(pair for text in texts for pair in re.findall(r"^c?fn=\((\d+)\) (\S+)$", text, re.M))
+    result = {}
+    for text in texts:
+        trigger = re.search(r"^desc: Trigger: Client Request: (\S+)$", text, re.M)
+        if not trigger or trigger.group(1) not in STAGED or trigger.group(1) not in messages:
+            continue
+        costs, function, called = {}, None, False
+        for line in text.splitlines():
+            begin = re.match(r"fn=\((\d+)\)", line)
+            if begin:
+                function = names.get(begin.group(1), "?").partition(".")[0].partition("@")[0].partition("'")[0]
+            elif line.startswith("calls="):
+                called = True  # the next line is what the called function took
+            elif function and re.match(r"[-+*\d]", line):
+                if not called:
+                    costs[function] = costs.get(function, 0) + int(line.split()[1])
+                called = False
+        each = {name: round(cost / messages[trigger.group(1)], 1) for name, cost in costs.items()}
+        result[trigger.group(1)] = {name: each[name] for name in sorted(each, key=lambda name: (-each[name], name)) if each[name] >= 0.1}
+    return {name: result[name] for name in STAGED if result.get(name)}
 
 
 def first_line(command):
@@ -98,7 +130,8 @@ def main(mode, directory, build, path):
     if mode == "update":
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
-            json.dump({"circumstances": here, "instructions_per_message": new}, file, indent=4)
+            json.dump({"circumstances": here, "instructions_per_message": new, "by_function": by_function(directory)}, file,
+                      indent=4)
             file.write("\n")
         print(f"kept in {path}")
         return 0

@@ -319,6 +319,44 @@ def counts_table(counts):
                   for path in in_order([{"path": name.rsplit("-", 1)[0]} for name in counts], "path")])
 
 
+# Which functions make a stage; what the compiler puts into one function is one stage. The last of each path takes the rest.
+STAGES = (
+    ("write", "arguments, gate, counters", ("mr_writer_write", "write_message", "writer_gate_take", "writer_gate_put", "thread_self")),
+    ("write", "claim, commit, look at the sleeper", ("link_send", "ring_link_send", "ring_refresh")),
+    ("write", "copy", ("__memcpy", "__memmove")),
+    ("write", "the caller's loop", ("round_run", "batch_write")),
+    ("write", "clock, and the look at the socket when it ticks", ()),
+    ("dispatch", "peek, hand over, release, account", ("ring_session_serve", "level_")),
+    ("dispatch", "copy", ("__memcpy", "__memmove")),
+    ("dispatch", "deliver, but for the user's own", ("reader_deliver", "deliver_")),
+    ("dispatch", "the user's callback", ("on_message",)),
+    ("dispatch", "clock", ("taking_sees_late", "clock_", "__vdso", "__clock", "0x")),
+    ("dispatch", "turn, harvest, wake-up, sleep: the batch's, in 64", ()),
+)
+
+
+def stages_table(functions):
+    lines = []
+    for path in dict.fromkeys(stage[0] for stage in STAGES):
+        left = {size: dict(functions.get(f"{path}-{size}", {})) for size in (64, 1024)}
+        for _, title, prefixes in (stage for stage in STAGES if stage[0] == path):
+            cells = []
+            for size in (64, 1024):
+                names = [name for name in left[size] if not prefixes or name.startswith(prefixes)]
+                cells.append(sum(left[size].pop(name) for name in names))
+            lines.append([path, title, *(significant(cell, 3) for cell in cells)])
+    return table(["", "instructions a message, by stage", "64 B", "1 KiB"], lines)
+
+
+def stages_sentence(counts):
+    """What is the bench's own."""
+    figures = counts["instructions_per_message"]
+    ours = figures["write-64"] + figures["dispatch-64"]
+    bench = figures["make-64"] + figures["check-64"]
+    return (f"A message of 64 bytes takes {significant(ours, 3)} instructions of Mailroom's at both ends together, and "
+            f"{significant(bench, 2)} of the bench's own, which are the same for every peer.")
+
+
 def machine_text(machine):
     return (f"{machine['processors']} × {machine['processor']}, {round(machine['memory'] / 2**30)} GiB, "
             f"{machine['system']}")
@@ -463,6 +501,11 @@ def document(results, counts, drawings):
         yield from section("Instructions", "`scripts/perf-counts`: under callgrind, system calls not looked into. "
                            f"{counts['circumstances']['compiler']}, `{counts['circumstances']['flags']}`.",
                            counts_table(figures))
+        if counts.get("by_function"):
+            yield ""
+            yield from stages_table(counts["by_function"])
+            yield ""
+            yield from wrapped(stages_sentence(counts))
 
 
 def quotation(results):
