@@ -82,17 +82,16 @@ static mr_reader_writer view_session(struct ring_session *x)
     return view;
 }
 
+/* Is one that has written so much among those that there is room for? Who only is connected is looked at no further. */
+static bool view_has_place(const mr_reader_writer *writers, size_t room, size_t count, uint64_t bytes)
+{
+    return count < room || (room > 0 && writers[room - 1].bytes < bytes);
+}
+
 /* Into its place among those that there is room for. */
 static void view_insert(mr_reader_writer *writers, size_t room, size_t *count, const mr_reader_writer *view)
 {
-    size_t place = *count;
-    if (place == room) {
-        if (room == 0 || writers[room - 1].bytes >= view->bytes)
-            return;
-        place--;
-    } else {
-        ++*count;
-    }
+    size_t place = *count < room ? (*count)++ : room - 1;
     for (; place > 0 && writers[place - 1].bytes < view->bytes; place--)
         writers[place] = writers[place - 1];
     writers[place] = *view;
@@ -104,10 +103,14 @@ size_t slot_writers(slot *s, mr_reader_writer *writers, size_t room)
     size_t total = 0;
     mutex_lock(&s->writers);
     for (const struct connection *c = s->connections; c != NULL; c = c->next, total++) {
+        if (!view_has_place(writers, room, count, count_get(&c->bytes)))
+            continue;
         mr_reader_writer view = view_connection(c);
         view_insert(writers, room, &count, &view);
     }
     for (struct ring_session *x = s->sessions; x != NULL; x = x->next, total++) {
+        if (!view_has_place(writers, room, count, count_get(&x->bytes)))
+            continue;
         mr_reader_writer view = view_session(x);
         view_insert(writers, room, &count, &view);
     }
