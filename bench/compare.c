@@ -20,7 +20,7 @@
 #include "row.h"
 #include "say.h"
 
-#define QUICK_SECONDS  0.3
+#define QUICK_SECONDS  0.25
 #define QUICK_REPEAT   3u
 #define QUICK_DEADLINE UINT64_C(150000000000)
 #define LIMIT_SECONDS  0.2
@@ -395,9 +395,9 @@ const struct command command_compare = {
     "\n"
     "Measures every peer with every size and number of writers: the rate flat out, and the latency at 2,000 messages\n"
     "a second (see latency --help). Repetitions are interleaved; figures are medians; the ratio is the rate of\n"
-    "Mailroom's best lane here to the peer's in the same repetition, with its smallest and largest. Messages above 4 KiB are checked by\n"
-    "head and marks. A peer that is missing here, or cannot do this, has its row with the reason. Defaults:\n"
-    "5 repetitions of 1 second; with --quick 3 of 0.3 seconds, latency in the first only.\n",
+    "Mailroom's best lane here to the peer's in the same repetition, with its smallest and largest. Messages above\n"
+    "4 KiB are checked by head and marks. A peer that is missing here, or cannot do this, has its row with the reason.\n"
+    "Defaults: 5 repetitions of 1 second; with --quick 3 of 0.25 seconds, latency in the first only.\n",
     OPTION_BIT(OPTION_QUICK) | OPTION_BIT(OPTION_SIZES) | OPTION_BIT(OPTION_SLOT_LIST) |
         OPTION_BIT(OPTION_WRITER_LIST) | OPTION_BIT(OPTION_PEERS) | OPTION_BIT(OPTION_SECONDS) |
         OPTION_BIT(OPTION_REPEAT) | OPTION_BIT(OPTION_JSON) | OPTION_BIT(OPTION_PLOT) | OPTION_BIT(OPTION_THREADS) |

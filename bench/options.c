@@ -225,8 +225,8 @@ static const char *read_list(const char *text, uint64_t minimum, uint64_t maximu
         if (wrong != NULL) {
             return wrong;
         }
-        text = *end == ',' ? end + 1 : end;
-    } while (*text != '\0');
+        text = *end == ',' ? end + 1 : NULL;
+    } while (text != NULL);
     return NULL;
 }
 

@@ -61,6 +61,7 @@ TEST(bench_options, wrong_lines_are_usage_errors)
         "latency --rate max",
         "compare --sizes 8",
         "compare --sizes 64,,1",
+        "compare --sizes 64,",
         "compare --peers nobody",
         "compare --target a",
         "compare --repeat 0",
