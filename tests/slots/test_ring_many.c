@@ -116,7 +116,7 @@ static void write_busily(mr_writer *const *writers)
 
 static void child_run(int go, int report)
 {
-    mr_writer *writers[EACH];
+    mr_writer *writers[EACH] = {NULL};
     struct holdings before = holdings_now();
     char order;
     while (read(go, &order, 1) == 1) {
