@@ -181,6 +181,7 @@ class Bench(EndToEnd):
         listener = self.listen("target", arguments=["--count", 300, "--json"])
         (row,) = self.json("throughput", "--target", "target", "--writers", 3, "--messages", 300)
         self.assertEqual(row["sent"], 300)
+        self.assertTrue(math.isclose(row["bytes_per_second"], row["messages_per_second"] * 64, rel_tol=1e-3), row)
         lengths = [json.loads(line)["length"] for line in listener.rest()]
         self.assertEqual(lengths, [64] * 300)
         self.assertEqual(listener.wait(), DONE)
