@@ -158,14 +158,27 @@ struct outcome board_outcome(struct board *board, unsigned writers)
     return outcome;
 }
 
-bool board_settled(struct board *board, unsigned writers, const uint64_t *upto)
+const struct record *board_missing(struct board *board, unsigned writers, const uint64_t *upto)
 {
     for (unsigned w = 0; w < writers; w++) {
         for (uint64_t n = 0; n < upto[w]; n++) {
             struct record *record = &board->writers[w].records[n];
             if (atomic_load(&record->state) == RECORD_TAKEN && atomic_load(&record->seen) == 0)
-                return false;
+                return record;
         }
+    }
+    return NULL;
+}
+
+bool board_goes_on(struct board *board, const struct plan *plan, const uint64_t *after)
+{
+    for (unsigned w = 0; w < plan->writers; w++) {
+        struct writer_side *side = &board->writers[w];
+        uint64_t next = atomic_load(&side->next), n = after[w];
+        while (n < next && atomic_load(&side->records[n].seen) == 0)
+            n++;
+        if (n == next && (next < plan->total || atomic_load(&side->records[next - 1].state) != RECORD_TAKEN))
+            return false;
     }
     return true;
 }

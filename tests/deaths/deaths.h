@@ -115,8 +115,10 @@ struct reader_sight {
 /* Notes a delivery, and finds fault with it. `gaps`: writers drop messages. */
 void board_deliver(struct board *board, struct reader_sight *sight, const mr_message *message, bool gaps);
 struct outcome board_outcome(struct board *board, unsigned writers);
-/* Is every message seen that has been taken up to now? `upto`: each writer's next. */
-bool board_settled(struct board *board, unsigned writers, const uint64_t *upto);
+/* A message that has been taken, before `upto` (of each writer), and has not been seen; NULL: there is none. */
+const struct record *board_missing(struct board *board, unsigned writers, const uint64_t *upto);
+/* Has each writer had a message delivered that is not before `after`, or is it through with all of them? */
+bool board_goes_on(struct board *board, const struct plan *plan, const uint64_t *after);
 void holdings_note(struct holdings *holdings);
 
 /* ---- lives ---- */

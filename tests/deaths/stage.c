@@ -165,18 +165,36 @@ void stage_kill(struct stage *stage, int writer)
     actor_start(stage, actor);
 }
 
+/* Each writer has found the reader that lives: something that it began only now has been delivered. Or else what is
+ * delivered may be the dead one's work, and the writer, which has not noticed, goes on writing to that one's ring. */
+static void stage_await_all_connected(struct stage *stage)
+{
+    uint64_t after[WRITERS];
+    for (unsigned w = 0; w < stage->plan->writers; w++)
+        after[w] = atomic_load(&stage->board->writers[w].next);
+    for (uint64_t end = clock_deadline(GUARD_MS); !board_goes_on(stage->board, stage->plan, after);) {
+        CHECK_MSG(clock_now() < end, "a writer does not get on; %s", stage->board->fault);
+        test_nap(500000);
+    }
+}
+
 /* Twice: what a writer has taken over from a dead reader is in the next one's ring only when all that it had taken
  * until it connected has been delivered. */
 void stage_settle(struct stage *stage)
 {
+    stage_await_all_connected(stage);
     unsigned writers = stage->plan->writers;
     for (unsigned round = 0; round < 2; round++) {
         uint64_t upto[WRITERS];
         for (unsigned w = 0; w < writers; w++)
             upto[w] = atomic_load(&stage->board->writers[w].next);
         uint64_t end = clock_deadline(GUARD_MS);
-        while (!board_settled(stage->board, writers, upto)) {
-            CHECK_MSG(clock_now() < end, "what was taken is not delivered; %s", stage->board->fault);
+        const struct record *missing;
+        while ((missing = board_missing(stage->board, writers, upto)) != NULL) {
+            CHECK_MSG(clock_now() < end,
+                      "what life %u of a writer has taken (it is in life %u and %u) is not delivered; %s",
+                      atomic_load(&missing->life), stage->writers[0].life - 1, stage->writers[1].life - 1,
+                      stage->board->fault);
             test_nap(500000);
         }
     }
