@@ -386,8 +386,10 @@ void writer_have_looked(mr_writer *w)
     }
     mr_port_wait_end();
     w->look_wanted--;
-    if (w->looks == looks && !w->closing)
+    if (w->looks == looks && !w->closing) {
         writer_look(w);
+        pump_looked(w);
+    }
     writer_leave(w);
 }
 

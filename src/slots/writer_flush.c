@@ -23,6 +23,7 @@ void flush_look(mr_writer *w)
         flush->marked = true;
         flush->looked = true;
     }
+    bool looks = w->flushes != NULL;
     bool passed = false; /* a gap that the reader has not come to is none of ours: where no message is left, it is */
     while (w->flushes != NULL && (link_passed(w->link, &w->flushes->mark) || link_unacknowledged(w->link) == 0)) {
         w->flushes->done = true;
@@ -32,6 +33,8 @@ void flush_look(mr_writer *w)
     }
     if (passed && w->watchers > 0)
         condition_broadcast(&w->changed);
+    if (looks)
+        pump_looked(w);
 }
 
 void flush_end(mr_writer *w, int status)

@@ -5,8 +5,9 @@
  *
  * Owners, invariants G1 to I11: writer_private.h.
  * Watch   The link is watched for one thing at a time, by the operation `room`: for room while messages wait for it, for the
- *         reader's end while nothing waits (I10). Where the one is needed and the other pending, that is cancelled, and its
- *         packet arms what is needed.
+ *         reader's end while nothing waits (I10). Where room is needed and either is pending, that is cancelled, and its
+ *         packet arms what is needed: somebody else may have taken in what the watch waits for, and the position that the
+ *         reader was asked to tell of may be passed already.
  */
 #include "slots/writer_private.h"
 
@@ -47,8 +48,7 @@ static void arm_room(mr_writer *w)
     struct writer_posting *posting = w->posting;
     port *p = mr_port_backend(posting->port);
     if (posting->room.pending) {
-        if (posting->room_is_end)
-            port_cancel(p, &posting->room.operation);
+        port_cancel(p, &posting->room.operation);
         return;
     }
     posting->room_is_end = false;
@@ -106,6 +106,12 @@ void pump_arm(mr_writer *w)
         arm_retry(w);
         break;
     }
+}
+
+void pump_looked(mr_writer *w)
+{
+    if (w->role == PUMP_PARKED && w->reason == PUMP_ROOM && !w->working)
+        pump_arm(w);
 }
 
 void pump_hurry(mr_writer *w)

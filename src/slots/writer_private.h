@@ -277,6 +277,9 @@ void writer_gaps_hand(mr_writer *w);
 void pump_init(mr_writer *w, struct writer_posting *posting);
 /* Has a worker come where one is needed and none is coming (I2, I10). Lock held. */
 void pump_arm(mr_writer *w);
+/* A thread without the role has taken in what the reader said, perhaps the very word that the watch for room waits for. Lock
+ * held. */
+void pump_looked(mr_writer *w);
 /* A parked back-off ends now. Lock held. */
 void pump_hurry(mr_writer *w);
 /* Whether the port has an operation of the writer's (I7). Lock held. */

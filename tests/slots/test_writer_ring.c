@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "box.h"
 #include "writer_rows.h"
 
 static mr_reader_statistics reader_counts(mr_reader *reader)
@@ -175,6 +176,48 @@ static void drops_agree(mr_policy policy)
     CHECK_EQ(counts.written, delivered);
     writer_end(writer);
     slots_close(reader);
+}
+
+/* The one worker is held in a callback while the reader says that there is room: by then somebody else has looked. */
+TEST(writer_ring, who_asks_for_statistics_keeps_no_room_from_what_is_posted)
+{
+    slots_begin();
+    mr_port *workers = slots_port(1, 1);
+    static struct box box;
+    box_init(&box);
+    box.gated = true;
+    mr_reader *blocking = box_reader(&box, "blocking", workers);
+    mr_writer *blocker = writer_start("blocking");
+    mr_reader *reader = slots_reader("roomy", NULL);
+    mr_writer_options options = options_ring();
+    options.port = workers;
+    options.policy = MR_POLICY_FAIL;
+    options.queue_messages = 10;
+    options.ring_bytes = (size_t) 16 << 10;
+    mr_writer *writer = writer_with("roomy", &options);
+    uint64_t posted = 0;
+    while (counts_of(writer).waits == 0 || counts_of(writer).waiting < 10) {
+        int status = post_number(writer, posted, MR_NORMAL, NULL, NULL);
+        CHECK(status == MR_OK || status == MR_E_FULL);
+        posted += status == MR_OK;
+    }
+    CHECK_STATUS(write_number(blocker, 0, MR_NORMAL), MR_OK);
+    while (atomic_load(&box.inside) == 0)
+        thread_yield(100);
+    uint64_t taken = 0, number;
+    size_t length;
+    while (mr_reader_read(reader, &number, sizeof number, &length, 0) == MR_OK)
+        CHECK_EQ(number, taken++);
+    CHECK(taken < posted);
+    (void) counts_of(writer);
+    counter_add(&box.gate, 1);
+    for (; taken < posted; taken++)
+        reader_expect(reader, taken);
+    writer_end(writer);
+    writer_end(blocker);
+    slots_close(reader);
+    slots_close(blocking);
+    CHECK_STATUS(mr_port_close(workers), MR_OK);
 }
 
 TEST(writer_ring, drop_newest_sent_is_delivered_and_dropped_at_both_ends)
