@@ -18,7 +18,9 @@
  * W5  A worker that waits inside Mailroom for others (`suspended`) does not count against workers_max: what it waits for
  *     may need a worker. It changes `suspended` before it looks at `waiting`, the supervisor `ticking` before it looks
  *     at `suspended` (W1's argument). Who is too many when the waiting has ended leaves after its packet.
- * W6  Closing stops the port, the workers drain it and end (growing meanwhile if they must), then the supervisor. */
+ * W6  Closing stops the port, the workers drain it and end (growing meanwhile if they must), then the supervisor.
+ * W7  A worker that has rested before each of its last packets is prompt: woken beside a busy sender, it runs at once. One
+ *     that is woken again and again after no rest is not: the sender goes on, and the worker finds many messages. */
 #include "iocp/workers.h"
 
 #include <stdatomic.h>
@@ -141,16 +143,44 @@ static bool worker_leave(struct worker *w, uint32_t wanted)
     return true;
 }
 
+/* How a worker is woken, W7. */
+struct pace {
+    unsigned rests; /* up to PACE_RESTS, less one for each packet that came without a rest */
+    bool prompt;
+    bool fixed; /* the system lets us change nothing */
+};
+
+/* A worker that waits less for its next packet than this has not rested; so many rests make it prompt, half of them and it
+ * is no longer. */
+#define PACE_REST_NS UINT64_C(100000)
+#define PACE_RESTS   8u
+
+static void pace_note(struct pace *pace, uint64_t waited)
+{
+    if (waited >= PACE_REST_NS)
+        pace->rests += pace->rests < PACE_RESTS;
+    else
+        pace->rests -= pace->rests > 0;
+    if (pace->rests != (pace->prompt ? PACE_RESTS / 2 : PACE_RESTS))
+        return;
+    pace->prompt = !pace->prompt;
+    pace->fixed = !thread_set_prompt(pace->prompt);
+}
+
 static void worker_run(void *argument)
 {
     struct worker *w = argument;
     mr_port *p = w->port;
+    struct pace pace = {0};
     current = p;
     for (;;) {
         bool extra = atomic_load_explicit(&p->workers, memory_order_relaxed) > p->concurrency; /* W3 */
         uint64_t deadline = extra ? clock_now() + WORKER_RETIRE_NS : CLOCK_NEVER;
         operation *o;
+        uint64_t before = pace.fixed ? 0 : clock_now();
         int status = port_wait(p->backend, &o, deadline);
+        if (!pace.fixed)
+            pace_note(&pace, clock_now() - before);
         if (atomic_fetch_sub_explicit(&p->waiting, 1, memory_order_seq_cst) == 1)
             tick_set(p);
         if (status == MR_OK) {

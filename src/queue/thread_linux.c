@@ -170,6 +170,36 @@ void thread_yield(unsigned round)
         (void) nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
 }
 
+/* ---- the scheduler ---- */
+
+/* The first form of the kernel's struct sched_attr (sched_setattr(2)), whose header cannot stand beside <sched.h>. */
+struct scheduling {
+    uint32_t size;
+    uint32_t policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime; /* SCHED_OTHER: the slice, in ns */
+    uint64_t deadline;
+    uint64_t period;
+};
+#define SCHEDULING_RESET_ON_FORK UINT64_C(1)
+
+bool thread_set_prompt(bool prompt)
+{
+    static _Thread_local uint64_t usual; /* the thread's slice before; 0: not asked for yet */
+    struct scheduling now = {.size = sizeof now};
+    if (syscall(SYS_sched_getattr, 0, &now, sizeof now, 0) != 0 || now.policy != SCHED_OTHER)
+        return false;
+    if (usual == 0)
+        usual = now.runtime; /* before 6.12 it is 0 */
+    if (usual <= THREAD_PROMPT_NS)
+        return false;
+    now.flags &= SCHEDULING_RESET_ON_FORK;
+    now.runtime = prompt ? THREAD_PROMPT_NS : usual;
+    return syscall(SYS_sched_setattr, 0, &now, 0) == 0;
+}
+
 /* ---- the barrier of all threads ---- */
 
 enum { BARRIER_UNKNOWN, BARRIER_WORKS, BARRIER_FAILS };

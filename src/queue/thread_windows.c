@@ -174,6 +174,12 @@ void thread_yield(unsigned round)
         Sleep(1);
 }
 
+bool thread_set_prompt(bool prompt)
+{
+    (void) prompt;
+    return false;
+}
+
 /* FlushProcessWriteBuffers would do it; but what a writer does here is a call of the system each time, beside which a locked
  * instruction is nothing. */
 bool thread_barrier_prepare(void)
