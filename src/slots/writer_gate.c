@@ -31,7 +31,7 @@ static void seat_take_away(struct writer_gate *gate, struct gate_seat *seat)
 void writer_gate_close(struct writer_gate *gate)
 {
     for (unsigned round = 0;; round++) {
-        uint32_t state = atomic_load_explicit(&gate->state, memory_order_relaxed);
+        uint32_t state = atomic_load_explicit(&gate->state, memory_order_acquire); /* A1: who got a seat, and left */
         if (state == GATE_CLOSED)
             return;
         if (state >= GATE_SEAT) {

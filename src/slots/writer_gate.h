@@ -25,8 +25,9 @@
  *         thread_barrier, then loads `inside`. At least one sees the other: the thread goes away, or is waited for.
  *         Between the first two only the compiler has to be held: the barrier of the other side is passed by every
  *         thread of the process. The closing thread needs none for a seat of its own.
- * A1      Every way in is an acquire (of `state`), every way out a release (of `state`, or of the seat's `inside`,
- *         which writer_gate_close loads with acquire): each owner sees what the last one did.
+ * A1      Every way in is an acquire (of `state`), every way out a release (of `state`, or of the seat's `inside`):
+ *         each owner sees what the last one did. writer_gate_close loads both with acquire: the thread that has the
+ *         seat may not have been inside by it since it got it.
  * Ends    A thread that ends outside leaves its seat as it is: who takes it away finds nobody inside. A new thread that
  *         has the same number inherits it. In a forked child gates are not used.
  * Barrier Where the system has none, no seats are given: everybody goes by GATE_TAKEN.
