@@ -9,7 +9,9 @@
  * W1  While no worker waits in port_wait and more may be started, a tick is under way (`ticking`). Each tick that
  *     finds no packet taken since it was set starts a worker. The worker that makes `waiting` 0 looks at `ticking`
  *     after it; the supervisor that makes `ticking` false looks at `waiting` after it. All four are seq_cst, so one of
- *     them sees the other. While a worker waits, the supervisor sleeps without a time-out.
+ *     them sees the other. While a worker waits, the supervisor sleeps without a time-out. Likewise a worker that leaves
+ *     changes `workers` before it looks at `ticking`, and the supervisor looks at `workers` after it has made that false:
+ *     it may have found as many as are allowed, the one that was about to leave among them.
  * W2  The tick is a deadline on a port of the supervisor's own, so that setting it wakes no thread: a port whose one
  *     worker is busy in short callbacks costs one wake-up of the supervisor per tick, not one per packet.
  * W3  A worker waits with a time-out only while there are more than `concurrency`; when one of these has been idle for
@@ -97,7 +99,7 @@ static void tick_handle(mr_port *p)
     atomic_store_explicit(&p->ticking, false, memory_order_seq_cst);
     /* At workers_max there is nothing to watch for until one of them comes back, and goes again. */
     if (atomic_load_explicit(&p->waiting, memory_order_seq_cst) == 0 &&
-        atomic_load_explicit(&p->workers, memory_order_relaxed) < workers_allowed(p))
+        atomic_load_explicit(&p->workers, memory_order_seq_cst) < workers_allowed(p))
         tick_set(p);
 }
 
@@ -135,9 +137,11 @@ static bool worker_leave(struct worker *w, uint32_t wanted)
     struct worker *earlier = p->ended;
     w->next = NULL;
     p->ended = w;
-    atomic_store_explicit(&p->workers, --workers, memory_order_relaxed);
+    atomic_store_explicit(&p->workers, --workers, memory_order_seq_cst); /* W1 */
     if (workers == 0)
         condition_signal(&p->ended_all);
+    else if (atomic_load_explicit(&p->waiting, memory_order_seq_cst) == 0 && workers < workers_allowed(p))
+        tick_set(p);
     mutex_unlock(&p->lock);
     workers_join(earlier);
     return true;
