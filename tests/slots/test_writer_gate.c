@@ -14,7 +14,7 @@ struct guarded {
     mutex lock;
     uint64_t count; /* by whoever is inside, or has the lock and the gate closed */
     uint64_t seated;
-    unsigned stay; /* by a seat */
+    unsigned stay;          /* by a seat */
     _Atomic uint64_t shown; /* changes all the time that somebody is inside */
     _Atomic uint64_t locked;
     _Atomic bool done;
