@@ -63,6 +63,7 @@ static const struct look looks[] = {
     {"mailroom-ring", "#c00000", 4},
     {"mailroom-plain", "#ff8000", 4},
     {"seqpacket", "#0060c0", 2},
+    {"seqpacket-mmsg", "#4080ff", 2},
     {"dgram", "#00a0d0", 2},
     {"dgram-mmsg", "#60c0e0", 2},
     {"mq", "#008060", 2},

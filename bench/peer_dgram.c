@@ -1,9 +1,10 @@
-/* peer_dgram.c: raw SOCK_DGRAM Unix sockets, a message per system call, and with batches of sendmmsg and recvmmsg.
+/* peer_dgram.c: raw SOCK_DGRAM Unix sockets, a message per system call; and with batches of sendmmsg and recvmmsg, of
+ * SOCK_SEQPACKET as well.
  *
  * Path    dgram       writer_send ► send, which waits while the slot's queue is full ► epoll_wait ► recv ► sink
- *         dgram-mmsg  writer_send ► batch ► sendmmsg when it is full, or at writer_flush ► recvmmsg ► sink
+ *         …-mmsg      writer_send ► batch ► sendmmsg when it is full, or at writer_flush ► recvmmsg ► sink
  * Owners  The reader's vectors and buffers belong to the thread inside reader_run, a batch to its writer.
- * I1      A slot is one bound socket that all its writers send to. The kernel keeps net.unix.max_dgram_qlen messages (10 as
+ * I1      A slot of SOCK_DGRAM is one bound socket that all its writers send to. The kernel keeps net.unix.max_dgram_qlen messages (10 as
  *         it comes) and makes the writers wait beyond that; it loses none between processes of one machine.
  * I2      A batch holds at most BATCH messages and BATCH_BYTES bytes; with `prompt` it holds one.
  */
@@ -61,7 +62,7 @@ static void reader_close(void *handle)
     memory_free(reader);
 }
 
-static int reader_open_batch(void **handle, const struct peer_options *options, unsigned capacity)
+static int reader_open_batch(void **handle, const struct peer_options *options, int type, unsigned capacity)
 {
     struct reader *reader = memory_zalloc(sizeof *reader);
     if (reader == NULL)
@@ -73,8 +74,8 @@ static int reader_open_batch(void **handle, const struct peer_options *options, 
     }
     status = batch_open(&reader->batch, options->size, capacity);
     for (unsigned slot = 0; slot < options->slots && status == MR_OK; slot++) {
-        int descriptor = socket_bind_slot(options, SOCK_DGRAM, slot);
-        status = descriptor < 0 ? MR_E_SYSTEM : source_set_add(&reader->set, descriptor, slot, false);
+        int descriptor = socket_bind_slot(options, type, slot);
+        status = descriptor < 0 ? MR_E_SYSTEM : source_set_add(&reader->set, descriptor, slot, type == SOCK_SEQPACKET);
     }
     if (status != MR_OK) {
         reader_close(reader);
@@ -86,12 +87,17 @@ static int reader_open_batch(void **handle, const struct peer_options *options, 
 
 static int plain_reader_open(void **handle, const struct peer_options *options)
 {
-    return reader_open_batch(handle, options, 1);
+    return reader_open_batch(handle, options, SOCK_DGRAM, 1);
 }
 
 static int mmsg_reader_open(void **handle, const struct peer_options *options)
 {
-    return reader_open_batch(handle, options, depth_for(options->size, BATCH_BYTES, 1, BATCH));
+    return reader_open_batch(handle, options, SOCK_DGRAM, depth_for(options->size, BATCH_BYTES, 1, BATCH));
+}
+
+static int packets_reader_open(void **handle, const struct peer_options *options)
+{
+    return reader_open_batch(handle, options, SOCK_SEQPACKET, depth_for(options->size, BATCH_BYTES, 1, BATCH));
 }
 
 static int plain_drain(void *handle, struct source *source)
@@ -121,6 +127,25 @@ static int mmsg_drain(void *handle, struct source *source)
     return MR_OK;
 }
 
+/* No packet is empty: that is a writer's end. */
+static int packets_drain(void *handle, struct source *source)
+{
+    struct reader *reader = handle;
+    struct batch *batch = &reader->batch;
+    int count = recvmmsg(source->descriptor, batch->headers, batch->capacity, MSG_DONTWAIT, NULL);
+    bool over = count < 0 && errno == ECONNRESET;
+    if (count < 0 && !over && errno != EAGAIN && errno != EINTR)
+        return status_fail(MR_E_SYSTEM, errno, "recvmmsg failed: %s", strerror(errno));
+    for (int i = 0; i < count && !over; i++) {
+        over = batch->headers[i].msg_len == 0;
+        if (!over)
+            reader->sink(reader->context, source->slot, batch->parts[i].iov_base, batch->headers[i].msg_len);
+    }
+    if (over)
+        source_set_remove(&reader->set, source);
+    return MR_OK;
+}
+
 static int reader_run_with(struct reader *reader, source_ready drain, peer_sink sink, void *context,
                            const atomic_bool *stop)
 {
@@ -137,6 +162,11 @@ static int plain_reader_run(void *handle, peer_sink sink, void *context, const a
 static int mmsg_reader_run(void *handle, peer_sink sink, void *context, const atomic_bool *stop)
 {
     return reader_run_with(handle, mmsg_drain, sink, context, stop);
+}
+
+static int packets_reader_run(void *handle, peer_sink sink, void *context, const atomic_bool *stop)
+{
+    return reader_run_with(handle, packets_drain, sink, context, stop);
 }
 
 static void reader_wake(void *handle)
@@ -159,13 +189,13 @@ static void writer_close(void *handle)
     memory_free(writer);
 }
 
-static int writer_open(void **handle, const struct peer_options *options, unsigned slot, unsigned capacity)
+static int writer_open(void **handle, const struct peer_options *options, int type, unsigned slot, unsigned capacity)
 {
     struct writer *writer = memory_zalloc(sizeof *writer);
     if (writer == NULL)
         return status_fail(MR_E_MEMORY, 0, "no memory for a writer");
     int status = MR_OK;
-    writer->descriptor = socket_connect_slot(options, SOCK_DGRAM, slot);
+    writer->descriptor = socket_connect_slot(options, type, slot);
     if (writer->descriptor < 0)
         status = MR_E_SYSTEM;
     else if (capacity > 0)
@@ -181,13 +211,24 @@ static int writer_open(void **handle, const struct peer_options *options, unsign
 static int plain_writer_open(void **handle, const struct peer_options *options, unsigned slot, unsigned connection)
 {
     (void) connection;
-    return writer_open(handle, options, slot, 0);
+    return writer_open(handle, options, SOCK_DGRAM, slot, 0);
+}
+
+static unsigned batch_capacity(const struct peer_options *options)
+{
+    return options->prompt ? 1 : depth_for(options->size, BATCH_BYTES, 1, BATCH);
 }
 
 static int mmsg_writer_open(void **handle, const struct peer_options *options, unsigned slot, unsigned connection)
 {
     (void) connection;
-    return writer_open(handle, options, slot, options->prompt ? 1 : depth_for(options->size, BATCH_BYTES, 1, BATCH));
+    return writer_open(handle, options, SOCK_DGRAM, slot, batch_capacity(options));
+}
+
+static int packets_writer_open(void **handle, const struct peer_options *options, unsigned slot, unsigned connection)
+{
+    (void) connection;
+    return writer_open(handle, options, SOCK_SEQPACKET, slot, batch_capacity(options));
 }
 
 static int plain_writer_send(void *handle, const void *data, size_t length, unsigned priority)
@@ -228,6 +269,14 @@ static int mmsg_writer_send(void *handle, const void *data, size_t length, unsig
     return batch->count < batch->capacity ? MR_OK : mmsg_writer_flush(writer, 0);
 }
 
+static int packets_writer_send(void *handle, const void *data, size_t length, unsigned priority)
+{
+    if (length == 0)
+        return status_fail(MR_E_ARGUMENT, 0,
+                           "an empty packet looks like the writer's end to a reader of SOCK_SEQPACKET");
+    return mmsg_writer_send(handle, data, length, priority);
+}
+
 const struct peer peer_dgram = {
     .name = "dgram",
     .summary = "Unix sockets, SOCK_DGRAM, one per slot, net.unix.max_dgram_qlen messages deep, epoll and recv",
@@ -251,6 +300,20 @@ const struct peer peer_dgram_mmsg = {
     .reader_close = reader_close,
     .writer_open = mmsg_writer_open,
     .writer_send = mmsg_writer_send,
+    .writer_flush = mmsg_writer_flush,
+    .writer_close = writer_close,
+};
+
+const struct peer peer_seqpacket_mmsg = {
+    .name = "seqpacket-mmsg",
+    .summary = "seqpacket with sendmmsg and recvmmsg, up to 32 messages or 256 KiB a call",
+    .size_max = SOCKET_SIZE_MAX,
+    .reader_open = packets_reader_open,
+    .reader_run = packets_reader_run,
+    .reader_wake = reader_wake,
+    .reader_close = reader_close,
+    .writer_open = packets_writer_open,
+    .writer_send = packets_writer_send,
     .writer_flush = mmsg_writer_flush,
     .writer_close = writer_close,
 };

@@ -3,14 +3,25 @@
 #include "limit_list.h"
 #include "peer.h"
 
-extern const struct peer peer_mailroom_ring, peer_mailroom_plain, peer_seqpacket, peer_dgram, peer_dgram_mmsg, peer_mq,
-    peer_pipe, peer_zeromq, peer_nng, peer_nanomsg, peer_nats, peer_jetstream, peer_seed;
+extern const struct peer peer_mailroom_ring, peer_mailroom_plain, peer_seqpacket, peer_seqpacket_mmsg, peer_dgram,
+    peer_dgram_mmsg, peer_mq, peer_pipe, peer_zeromq, peer_nng, peer_nanomsg, peer_nats, peer_jetstream, peer_seed;
 
 const char *const peer_base = "mailroom-ring";
 
 const struct peer *const peers[] = {
-    &peer_mailroom_ring, &peer_mailroom_plain, &peer_seqpacket, &peer_dgram,   &peer_dgram_mmsg, &peer_mq,
-    &peer_pipe,          &peer_zeromq,         &peer_nng,       &peer_nanomsg, &peer_nats,       &peer_jetstream,
+    &peer_mailroom_ring,
+    &peer_mailroom_plain,
+    &peer_seqpacket,
+    &peer_seqpacket_mmsg,
+    &peer_dgram,
+    &peer_dgram_mmsg,
+    &peer_mq,
+    &peer_pipe,
+    &peer_zeromq,
+    &peer_nng,
+    &peer_nanomsg,
+    &peer_nats,
+    &peer_jetstream,
     &peer_seed,
 };
 const size_t peer_count = sizeof(peers) / sizeof(peers[0]);

@@ -17,6 +17,7 @@ const struct peer *const peers[] = {
     ELSEWHERE("mailroom-ring", "Mailroom's ring lane is on Linux alone"),
     ELSEWHERE("mailroom-plain", "Mailroom's plain lane is " UNIX_SOCKET),
     ELSEWHERE("seqpacket", UNIX_SOCKET),
+    ELSEWHERE("seqpacket-mmsg", UNIX_SOCKET),
     ELSEWHERE("dgram", UNIX_SOCKET),
     ELSEWHERE("dgram-mmsg", UNIX_SOCKET),
     ELSEWHERE("mq", "POSIX message queues are on Linux alone"),

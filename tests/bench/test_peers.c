@@ -21,8 +21,8 @@
 #define SLOTS       3u
 #define FLUSH_MS    30000u
 
-extern const struct peer peer_dgram, peer_dgram_mmsg, peer_jetstream, peer_mq, peer_nanomsg, peer_nats, peer_nng,
-    peer_pipe, peer_seed, peer_seqpacket, peer_zeromq;
+extern const struct peer peer_dgram, peer_dgram_mmsg, peer_seqpacket_mmsg, peer_jetstream, peer_mq, peer_nanomsg,
+    peer_nats, peer_nng, peer_pipe, peer_seed, peer_seqpacket, peer_zeromq;
 
 /* What a message begins with; the rest is made from it. */
 struct head {
@@ -264,6 +264,7 @@ PEER_TEST(nng)
 PEER_TEST(pipe)
 PEER_TEST(seed)
 PEER_TEST(seqpacket)
+PEER_TEST(seqpacket_mmsg)
 PEER_TEST(zeromq)
 
 /* libnng brings functions of nanomsg's names: measured must be nanomsg's own. */
