@@ -49,6 +49,7 @@ static int batch_open(struct batch *batch, size_t room, unsigned capacity)
 
 struct reader {
     struct source_set set;
+    int type;
     struct batch batch; /* of one where no batches are taken */
     peer_sink sink;
     void *context;
@@ -72,6 +73,7 @@ static int reader_open_batch(void **handle, const struct peer_options *options, 
         memory_free(reader);
         return status;
     }
+    reader->type = type;
     status = batch_open(&reader->batch, options->size, capacity);
     for (unsigned slot = 0; slot < options->slots && status == MR_OK; slot++) {
         int descriptor = socket_bind_slot(options, type, slot);
@@ -119,25 +121,13 @@ static int mmsg_drain(void *handle, struct source *source)
 {
     struct reader *reader = handle;
     struct batch *batch = &reader->batch;
+    bool packets = reader->type == SOCK_SEQPACKET; /* none of them is empty: that is a writer's end */
     int count = recvmmsg(source->descriptor, batch->headers, batch->capacity, MSG_DONTWAIT, NULL);
-    if (count < 0 && errno != EAGAIN && errno != EINTR)
-        return status_fail(MR_E_SYSTEM, errno, "recvmmsg failed: %s", strerror(errno));
-    for (int i = 0; i < count; i++)
-        reader->sink(reader->context, source->slot, batch->parts[i].iov_base, batch->headers[i].msg_len);
-    return MR_OK;
-}
-
-/* No packet is empty: that is a writer's end. */
-static int packets_drain(void *handle, struct source *source)
-{
-    struct reader *reader = handle;
-    struct batch *batch = &reader->batch;
-    int count = recvmmsg(source->descriptor, batch->headers, batch->capacity, MSG_DONTWAIT, NULL);
-    bool over = count < 0 && errno == ECONNRESET;
+    bool over = packets && count < 0 && errno == ECONNRESET;
     if (count < 0 && !over && errno != EAGAIN && errno != EINTR)
         return status_fail(MR_E_SYSTEM, errno, "recvmmsg failed: %s", strerror(errno));
     for (int i = 0; i < count && !over; i++) {
-        over = batch->headers[i].msg_len == 0;
+        over = packets && batch->headers[i].msg_len == 0;
         if (!over)
             reader->sink(reader->context, source->slot, batch->parts[i].iov_base, batch->headers[i].msg_len);
     }
@@ -162,11 +152,6 @@ static int plain_reader_run(void *handle, peer_sink sink, void *context, const a
 static int mmsg_reader_run(void *handle, peer_sink sink, void *context, const atomic_bool *stop)
 {
     return reader_run_with(handle, mmsg_drain, sink, context, stop);
-}
-
-static int packets_reader_run(void *handle, peer_sink sink, void *context, const atomic_bool *stop)
-{
-    return reader_run_with(handle, packets_drain, sink, context, stop);
 }
 
 static void reader_wake(void *handle)
@@ -309,7 +294,7 @@ const struct peer peer_seqpacket_mmsg = {
     .summary = "seqpacket with sendmmsg and recvmmsg, up to 32 messages or 256 KiB a call",
     .size_max = SOCKET_SIZE_MAX,
     .reader_open = packets_reader_open,
-    .reader_run = packets_reader_run,
+    .reader_run = mmsg_reader_run,
     .reader_wake = reader_wake,
     .reader_close = reader_close,
     .writer_open = packets_writer_open,
