@@ -196,6 +196,7 @@ enum load { LOAD_MAKE, LOAD_CHECK };
 
 static void load_count(size_t size, enum load load)
 {
+    static char batch[BATCH][SIZE_MOST];
     struct plan plan = {.writers = 1, .mix = {1000}};
     struct tally tally;
     struct message_maker maker;
@@ -205,16 +206,21 @@ static void load_count(size_t size, enum load load)
         (void) fprintf(stderr, "mailroom-counts: no plan, or no memory for it\n");
         exit(1);
     }
-    for (uint64_t number = 0; number < BATCH * ROUNDS; number++) {
-        struct message_note note = {.number = number};
+    for (uint64_t number = 0; number < BATCH * ROUNDS; number += BATCH) {
         if (load == LOAD_MAKE)
             CALLGRIND_TOGGLE_COLLECT;
-        message_make(&maker, size, 0, &note);
+        for (unsigned i = 0; i < BATCH; i++)
+            message_make(&maker, size, 0, &(struct message_note){.number = number + i});
         if (load == LOAD_MAKE)
             CALLGRIND_TOGGLE_COLLECT;
+        for (unsigned i = 0; i < BATCH; i++) {
+            message_make(&maker, size, 0, &(struct message_note){.number = number + i});
+            memcpy(batch[i], maker.data, size);
+        }
         if (load == LOAD_CHECK)
             CALLGRIND_TOGGLE_COLLECT;
-        tally_take(&tally, 0, maker.data, size);
+        for (unsigned i = 0; i < BATCH; i++)
+            tally_take(&tally, 0, batch[i], size);
         if (load == LOAD_CHECK)
             CALLGRIND_TOGGLE_COLLECT;
     }

@@ -9,8 +9,8 @@
  * The rest of the message is a fixed pattern of 64-bit words, but every 64th word (one in 512 bytes) is a mark, made
  * from the connection and the number: a message put together from two others does not pass.
  *
- * The reader checks all of it. The checksum is over the head, length and slot: a sum over its words, each times an odd
- * key of its own (so that no single changed word and no two exchanged ones go unseen), folded to the checksum's width.
+ * The reader checks all of it. The checksum is over the head, length and slot (message_head.h): no single changed bit and
+ * no single changed word of the head can go unseen, and what else is changed goes unseen once in 2^32 (a short one: 2^16).
  * Each mark has to be what that head makes of it, and every other byte that of the pattern: they are compared. With
  * MESSAGE_MARKS the head and the marks only: a reader then touches one cache line in eight, for measuring transports
  * whose cost per byte is below that of a comparison.

@@ -4,11 +4,15 @@
 #include <limits.h>
 #include <string.h>
 
+#include "message_head.h"
 #include "queue/memory.h"
 #include "queue/thread.h"
 
 /* Taking the time costs as much as taking a small message: without send times it is done for one in so many. */
 #define SAMPLE_EVERY 64u
+/* What is called for each small message has nothing to save on the stack where all other calls are its last act. */
+#define NOINLINE __attribute__((noinline))
+#define INLINE   inline __attribute__((always_inline))
 /* Up to so many histograms are fine ones: 1 % of a value; above that 3 %, for the memory's sake. */
 #define FINE_MAX    32u
 #define BITS_FINE   7u
@@ -50,6 +54,7 @@ bool tally_open(struct tally *tally, const struct plan *plan)
     }
     for (unsigned s = 0; tally->slots != NULL && s < plan->peer.slots; s++) {
         memset(&tally->slots[s], 0, sizeof(tally->slots[s]));
+        tally->slots[s].known = UINT64_MAX;
         atomic_init(&tally->slots[s].received, 0);
     }
     if (tally->streams == NULL || tally->slots == NULL || (plan_stamped(plan) && !latencies_open(tally))) {
@@ -140,13 +145,13 @@ static void stream_take(struct tally_stream *stream, uint64_t number)
     }
 }
 
-static void slot_time(struct tally_slot *slot, const struct message_note *note)
+static void slot_time(struct tally_slot *slot, uint64_t time, uint32_t level)
 {
     uint64_t now = clock_now();
     slot->last = now;
     slot->sampled++;
-    if (slot->latencies != NULL && note->time != 0) {
-        histogram_record(&slot->latencies[note->level], now > note->time ? now - note->time : 0);
+    if (slot->latencies != NULL && time != 0) {
+        histogram_record(&slot->latencies[level], now > time ? now - time : 0);
     }
 }
 
@@ -167,21 +172,79 @@ static bool stream_count(struct tally *tally, unsigned slot, const void *data, s
             stream->next + (uint64_t) (int64_t) (int32_t) ((uint32_t) note->number - (uint32_t) stream->next);
     }
     stream_take(stream, note->number);
+    if (length >= MESSAGE_FULL && tally->plan->check == MESSAGE_ALL) {
+        tally->slots[slot].known = word_load(data) >> 32; /* I4 */
+        tally->slots[slot].stream = stream;
+    }
     return true;
 }
 
-void tally_take(struct tally *tally, unsigned slot, const void *data, size_t length)
+/* Any message. */
+static NOINLINE void take_any(struct tally *tally, struct tally_slot *place, const void *data, size_t length)
 {
-    struct tally_slot *place = &tally->slots[slot];
+    unsigned slot = (unsigned) (place - tally->slots);
     struct message_note note = {0};
     uint64_t received = atomic_load_explicit(&place->received, memory_order_relaxed) + 1;
     place->bytes += length;
     if (length >= MESSAGE_SHORT && !stream_count(tally, slot, data, length, &note)) {
         place->garbled++;
     } else if (note.time != 0 || received % SAMPLE_EVERY == 0) {
-        slot_time(place, &note);
+        slot_time(place, note.time, note.level);
     }
     atomic_store_explicit(&place->received, received, memory_order_release); /* T1 */
+}
+
+/* The end of take_known where the time is taken. */
+static NOINLINE void take_timed(struct tally_slot *place, uint64_t time, uint32_t level)
+{
+    slot_time(place, time, level);
+    uint64_t received = atomic_load_explicit(&place->received, memory_order_relaxed) + 1;
+    atomic_store_explicit(&place->received, received, memory_order_release); /* T1 */
+}
+
+/* I4: what is the next of its stream, in full; else anything. */
+static INLINE void take_known(struct tally *tally, unsigned slot, const void *data, size_t length, bool small)
+{
+    struct tally_slot *place = &tally->slots[slot];
+    const uint8_t *bytes = data;
+    uint64_t first = word_load(bytes);
+    uint64_t number = word_load(bytes + 8);
+    uint64_t time = word_load(bytes + 16);
+    bool known = first >> 32 == place->known && (uint32_t) first == head_sum(first >> 32, number, time, length, slot) &&
+                 (small ? small_is_right(data, length)
+                        : body_is_right(data, length, (struct message_note[]){note_of(first >> 32, number, time)})) &&
+                 number == place->stream->next;
+    if (!known) {
+        take_any(tally, place, data, length);
+        return;
+    }
+    uint64_t received = atomic_load_explicit(&place->received, memory_order_relaxed) + 1;
+    place->stream->next = number + 1;
+    place->bytes += length;
+    if (time != 0 || received % SAMPLE_EVERY == 0) {
+        take_timed(place, time, (uint32_t) (first >> 56));
+        return;
+    }
+    atomic_store_explicit(&place->received, received, memory_order_release); /* T1 */
+}
+
+static NOINLINE void take_other(struct tally *tally, unsigned slot, const void *data, size_t length)
+{
+    if (length >= MESSAGE_FULL) {
+        take_known(tally, slot, data, length, false);
+    } else {
+        take_any(tally, &tally->slots[slot], data, length);
+    }
+}
+
+/* Nothing here but calls at the end: so a small message costs no frame on the stack. */
+void tally_take(struct tally *tally, unsigned slot, const void *data, size_t length)
+{
+    if (length >= MESSAGE_SMALL_LEAST && length <= MESSAGE_SMALL_MOST) {
+        take_known(tally, slot, data, length, true);
+    } else {
+        take_other(tally, slot, data, length);
+    }
 }
 
 uint64_t tally_received(const struct tally *tally)

@@ -7,6 +7,9 @@
  * I2      A number that comes again is `repeated`; one that comes after a higher one, `reordered`, and leaves its gap;
  *         one that has not come in the end is `lost`. Each message is in one of these at most.
  * I3      A garbled message says nothing of where it belongs. So it is not lost as well: lost = missing - garbled.
+ * I4      Where all of a message is checked, `known` of a slot is what the head of its last message said of where it
+ *         comes from, and `stream` the one that is meant; it is of this slot. So the next one in order of the same
+ *         stream, if it is a small one, is counted without looking anything up.
  * T1      tally_take stores `received` last, with release; tally_received loads it with acquire. Who has seen a message
  *         counted sees everything else that was counted with it.
  */
@@ -49,6 +52,8 @@ struct tally_slot {
     uint64_t sampled;            /* times that `last` was set */
     uint64_t last;               /* clock_now at one of the latest messages */
     struct histogram *latencies; /* one for each level, or NULL: not measured */
+    uint64_t known;              /* I4: connection and level; UINT64_MAX: nothing yet */
+    struct tally_stream *stream;
 };
 
 struct tally {

@@ -140,6 +140,66 @@ TEST(bench_tally, garbled_is_not_lost_as_well)
     check_counts(sent, 0, 0, 0, 1);
 }
 
+/* After messages of the same stream, which tells what the next has to be: in each way that a length is compared in. */
+TEST(bench_tally, every_changed_bit_of_the_next_message_is_garbled)
+{
+    static const size_t lengths[] = {24, 39, 40, 41, 47, 48, 55, 56, 63, 64, 65, 100, 255, 256, 257, 520};
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(lengths[0]); i++) {
+        size_t length = lengths[i];
+        begin(1, 1, false, length);
+        for (uint64_t n = 0; n < 3; n++) {
+            take(0, 0, n);
+        }
+        struct message_note note = {0, 0, 3, 0};
+        message_make(&maker, length, 0, &note);
+        for (size_t bit = 0; bit < 8 * length; bit++) {
+            maker.data[bit / 8] = (uint8_t) (maker.data[bit / 8] ^ (1u << bit % 8));
+            tally_take(&tally, 0, maker.data, length);
+            CHECK_MSG(tally.slots[0].garbled == bit + 1, "bit %zu of %zu bytes", bit, length);
+            maker.data[bit / 8] = (uint8_t) (maker.data[bit / 8] ^ (1u << bit % 8));
+        }
+        take(0, 0, 3);
+        take(0, 0, 3);
+        check_counts((const uint64_t[]){4, 0}, 0, 1, 0, 8 * length);
+    }
+}
+
+TEST(bench_tally, what_is_known_of_one_stream_is_not_taken_for_another)
+{
+    static const uint64_t sent[] = {4, 3, 4, 0};
+    begin(1, 2, false, 64);
+    take(0, 0, 0);
+    take(0, 0, 1);
+    take(0, 1, 0); /* the other level */
+    take(0, 1, 1);
+    take(1, 0, 0); /* the other connection */
+    take(1, 0, 1);
+    take(0, 0, 2);
+    take(0, 0, 3);
+    take(1, 0, 3); /* one before it is late */
+    take(1, 0, 2);
+    take(0, 1, 2);
+    take(0, 1, 2);
+    check_counts(sent, 0, 1, 1, 0);
+}
+
+TEST(bench_tally, with_marks_alone_the_rest_is_not_looked_at)
+{
+    static const uint64_t sent[] = {3, 0};
+    begin(1, 1, false, 64);
+    tally_close(&tally);
+    plan.check = MESSAGE_MARKS;
+    CHECK(tally_open(&tally, &plan));
+    for (uint64_t n = 0; n < 3; n++) {
+        struct message_note note = {0, 0, n, 0};
+        message_make(&maker, 64, 0, &note);
+        maker.data[50] ^= 1;
+        tally_take(&tally, 0, maker.data, 64);
+        maker.data[50] ^= 1;
+    }
+    check_counts(sent, 0, 0, 0, 0);
+}
+
 TEST(bench_tally, a_message_in_another_slot_is_garbled)
 {
     static const uint64_t sent[] = {0, 0, 1, 0};

@@ -1,0 +1,86 @@
+/* message_head.h: what message.c does with a head, and with the rest of a small message, for who does it at once for every
+ * message that comes: tally.c. The layout: message.h.
+ *
+ * I1      The checksum of a head of three words is the upper half of ((a × K + number) × K + time) × K, modulo 2^64. The
+ *         lower half of `a` is connection and level, the upper one is made from length and slot. K is odd, so a single
+ *         changed word always changes the product; and it is such that a single changed bit of any of the three always
+ *         changes the upper half: no 32 bits in a row of K, K², K³, at any place, are all equal, with zeros behind them.
+ * I2      The same of a short head, the upper 16 bits of (word × K + length and slot) × K.
+ */
+#ifndef BENCH_MESSAGE_HEAD_H
+#define BENCH_MESSAGE_HEAD_H
+
+#include <string.h>
+
+#include "message.h"
+
+#define MESSAGE_KEY      UINT64_C(0x9E3779B97F4A7C15)
+#define MESSAGE_SLOT_KEY UINT32_C(0x94D049BB)
+
+/* Messages of this and up to that are compared word by word; more is better done by the system's memcmp. */
+#define MESSAGE_SMALL_LEAST 40u
+#define MESSAGE_SMALL_MOST  256u
+
+/* Word j of a message, all but the head and the marks. */
+#define MESSAGE_PATTERN 576u
+extern const uint64_t message_pattern[MESSAGE_PATTERN];
+
+static inline uint64_t word_load(const uint8_t *data)
+{
+    uint64_t word;
+    memcpy(&word, data, sizeof(word));
+    return word;
+}
+
+static inline uint32_t place_of(size_t length, unsigned slot)
+{
+    return (uint32_t) length + slot * MESSAGE_SLOT_KEY;
+}
+
+/* I1. `source` is connection and level, as the head's first word has it in its upper half. */
+static inline uint32_t head_sum(uint64_t source, uint64_t number, uint64_t time, size_t length, unsigned slot)
+{
+    uint64_t sum = (source | (uint64_t) place_of(length, slot) << 32) * MESSAGE_KEY + number;
+    return (uint32_t) (((sum * MESSAGE_KEY + time) * MESSAGE_KEY) >> 32);
+}
+
+/* I2. `word` is the head without the checksum, shifted to the right. */
+static inline uint32_t short_sum(uint64_t word, size_t length, unsigned slot)
+{
+    return (uint32_t) (((word * MESSAGE_KEY + place_of(length, slot)) * MESSAGE_KEY) >> 48);
+}
+
+/* The note that a full head's words say. */
+static inline struct message_note note_of(uint64_t source, uint64_t number, uint64_t time)
+{
+    return (struct message_note){source & 0xFFFFFFu, (uint32_t) (source >> 24), number, time};
+}
+
+/* Whether everything behind a full head is right, in a message that says `note` of itself. */
+bool body_is_right(const uint8_t *data, size_t length, const struct message_note *note);
+
+/* Two words at a time; memory is looked at through it. */
+typedef uint64_t message_pair __attribute__((vector_size(16), may_alias));
+
+static inline message_pair pair_load(const void *data)
+{
+    message_pair pair;
+    memcpy(&pair, data, sizeof(pair));
+    return pair;
+}
+
+/* The same of a small one, from MESSAGE_SMALL_LEAST to MESSAGE_SMALL_MOST bytes, which has no mark. */
+static inline bool small_is_right(const uint8_t *data, size_t length)
+{
+    const message_pair *pattern = (const message_pair *) (const void *) message_pattern; /* aligned for it */
+    const uint8_t *bytes = (const uint8_t *) message_pattern;
+    const size_t step = sizeof(message_pair);
+    message_pair differ = {word_load(data + MESSAGE_FULL) ^ message_pattern[MESSAGE_FULL / 8], 0};
+    differ |= pair_load(data + length - step) ^ pair_load(bytes + length - step);
+    for (size_t end = MESSAGE_FULL + 8 + step; end < length; end += step) {
+        differ |= pair_load(data + end - step) ^ pattern[end / step - 1];
+    }
+    return (differ[0] | differ[1]) == 0;
+}
+
+#endif
