@@ -19,7 +19,9 @@
  *     or that it has gone off and epoll or a thread on its way to the lock holds its event.
  * P5  The threads that sleep while relief comes and finds the queue moving fast go on sleeping: a second thread makes
  *     short work slower. Half of PORT_RELIEF_NS is the period, so a packet whose worker blocks right after a fast
- *     stretch waits no longer than PORT_RELIEF_NS.
+ *     stretch waits no longer than PORT_RELIEF_NS. Likewise a thread that comes for the next packet and finds that the
+ *     others, without it, have moved the queue fast: it goes to sleep, and relief stays due. So that there is relief
+ *     to go by while nobody sleeps, it is made due as well where two threads take turns at the queue.
  * P6  Bell and timer are edge-triggered and never read: one event wakes one thread, not all of them.
  * P7  Stopping: `stopping` is set under the port's lock, then each endpoint's lock is taken in turn, so a start either
  *     sees the flag or is seen. `stopped` follows when all cancelled packets are queued: only then may an empty queue
@@ -49,6 +51,13 @@
 
 /* The port whose packet this thread holds: set when port_wait hands one out, cleared when it is called again. */
 static _Thread_local uint64_t holding;
+
+/* P5: how many packets this thread has taken from which port's queue in which of its periods. */
+static _Thread_local struct own_share {
+    uint64_t port;
+    uint64_t period;
+    uint64_t taken;
+} own;
 
 /* What cannot fail on a working port: going on would lose wake-ups. */
 static void must(bool done, const char *what)
@@ -90,7 +99,22 @@ static void relief_make_due(port *p)
         return;
     p->relief_at = clock_now() + RELIEF_PERIOD;
     p->relief_mark = p->taken;
+    p->relief_period++;
     timer_update(p);
+}
+
+/* The thread's share of the port's current period. */
+static struct own_share *own_share_of(const port *p)
+{
+    if (own.port != p->id || own.period != p->relief_period)
+        own = (struct own_share){p->id, p->relief_period, 0};
+    return &own;
+}
+
+/* P5: packets that other threads have taken since relief was made due. */
+static uint64_t moved_by_others(const port *p)
+{
+    return p->taken - p->relief_mark - own_share_of(p)->taken;
 }
 
 /* Whether a sleeper must be woken for what has just been queued; the caller then writes the bell (P1 to P3). */
@@ -128,6 +152,7 @@ static operation *queue_pop(port *p)
         atomic_store_explicit(&p->quiet, true, memory_order_relaxed);
     }
     p->taken++;
+    own_share_of(p)->taken++;
     return o;
 }
 
@@ -260,7 +285,7 @@ static bool event_take(port *p, struct epoll_event *event, uint64_t deadline)
     }
 }
 
-/* The timer's event. Returns whether packets wait that the running workers reach soon (P5). */
+/* The timer's event. Returns whether packets wait that other workers, which are running, reach soon (P5). */
 static bool timer_event(port *p)
 {
     bool moving = false;
@@ -269,7 +294,7 @@ static bool timer_event(port *p)
     (void) deadlines_collect(p, now);
     if (p->relief_at <= now) {
         p->relief_at = CLOCK_NEVER;
-        if (p->first != NULL && p->taken - p->relief_mark >= RELIEF_MOVED) {
+        if (p->first != NULL && moved_by_others(p) >= RELIEF_MOVED) {
             relief_make_due(p);
             moving = true;
         }
@@ -301,6 +326,9 @@ static operation *packet_take(port *p)
     endpoint *e = atomic_load_explicit(&s->endpoint, memory_order_relaxed);
     if (e == NULL)
         place_set(s, PLACE_IDLE);
+    if (p->taker != &own && p->first != NULL)
+        relief_make_due(p);
+    p->taker = &own;
     p->events_turn = true;
     wait_leave(p);
     if (e != NULL)
@@ -348,7 +376,7 @@ int port_wait(port *p, operation **out, uint64_t deadline)
         if (index == INDEX_BELL) {
             p->ringing = false;
         } else if (index == INDEX_TIMER) {
-            yielding = timer_event(p) && sleeping;
+            yielding = timer_event(p);
         } else {
             p->events_turn = false;
             wait_leave(p);

@@ -77,6 +77,8 @@ struct port {
     uint64_t timer_at;       /* when the timer goes off; CLOCK_NEVER: seen, or never set */
     uint64_t relief_at;      /* when packets that wait are to be looked at; CLOCK_NEVER: no need */
     uint64_t relief_mark;    /* `taken` when that was decided */
+    uint64_t relief_period;  /* how often it was decided: a period's number */
+    const void *taker;       /* tells the thread that took the last packet from the queue from others */
     struct deadline_heap deadlines;
 
     atomic_bool stopping; /* port_stop has begun: written under `lock`, read under it or under an endpoint's */

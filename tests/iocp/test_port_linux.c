@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "contract.h"
+#include "iocp/port_linux.h"
 #include "iocp/workers.h"
 
 static unsigned descriptors_open(void)
@@ -428,6 +429,121 @@ TEST(port_linux, work_that_a_worker_reaches_at_once_wakes_no_second_one)
     CHECK_MSG(wakeups < 100 + 4 * milliseconds, "%llu wake-ups for %d packets in %llu ms", (unsigned long long) wakeups,
               LENGTH, (unsigned long long) milliseconds);
     CHECK_STATUS(mr_port_close(chain_port), MR_OK);
+}
+
+/* A second thread at a port, which takes one packet at a word and posts it back. */
+static struct {
+    port *port;
+    mutex lock;
+    condition changed;
+    unsigned asked, done;
+    bool ending;
+} second = {.lock = MUTEX_INIT};
+
+static void second_run(void *argument)
+{
+    (void) argument;
+    mutex_lock(&second.lock);
+    for (;;) {
+        while (second.asked == second.done && !second.ending)
+            condition_wait(&second.changed, &second.lock);
+        mutex_unlock(&second.lock);
+        operation *o;
+        int status = port_wait(second.port, &o, CLOCK_NEVER);
+        if (status == MR_E_STOPPED)
+            return;
+        CHECK_STATUS(status, MR_OK);
+        (void) port_post(second.port, o); /* after the stop it stays out */
+        mutex_lock(&second.lock);
+        second.done++;
+        condition_broadcast(&second.changed);
+    }
+}
+
+static void second_ask(void)
+{
+    mutex_lock(&second.lock);
+    second.asked++;
+    condition_broadcast(&second.changed);
+    mutex_unlock(&second.lock);
+}
+
+static bool second_is_done(void)
+{
+    mutex_lock(&second.lock);
+    bool done = second.done == second.asked;
+    mutex_unlock(&second.lock);
+    return done;
+}
+
+static void second_await(void)
+{
+    mutex_lock(&second.lock);
+    while (second.done != second.asked)
+        condition_wait(&second.changed, &second.lock);
+    mutex_unlock(&second.lock);
+}
+
+/* Who sleeps though packets wait. */
+static unsigned sleepers_beside_packets(port *p)
+{
+    mutex_lock(&p->lock);
+    unsigned sleepers = p->first != NULL ? p->waiters : 0;
+    mutex_unlock(&p->lock);
+    return sleepers;
+}
+
+static uint64_t relief_time(port *p)
+{
+    mutex_lock(&p->lock);
+    uint64_t time = p->relief_at;
+    mutex_unlock(&p->lock);
+    return time;
+}
+
+/* One attempt: both take packets, one of them many before relief comes, then the other comes for its next. On a machine so
+ * slow that the many take longer than the period, nothing is to be seen. */
+static bool second_steps_back(port *p)
+{
+    second_ask();
+    second_await();
+    for (unsigned n = 0; n < 100; n++)
+        CHECK_STATUS(port_post(p, packet_next(p)), MR_OK);
+    uint64_t relief = relief_time(p);
+    if (relief == CLOCK_NEVER)
+        return false;
+    while (clock_now() <= relief)
+        thread_yield(0);
+    second_ask();
+    while (!second_is_done())
+        if (sleepers_beside_packets(p) == 1)
+            return true;
+    return false;
+}
+
+TEST(port_linux, a_thread_that_the_others_do_without_goes_to_sleep_and_is_there_when_they_stop)
+{
+    enum { ATTEMPTS = 1000 };
+    port *p = second.port = port_new();
+    condition_init(&second.changed);
+    operation o[3];
+    for (unsigned n = 0; n < 3; n++) {
+        o[n] = operation_new();
+        CHECK_STATUS(port_post(p, &o[n]), MR_OK);
+    }
+    thread other;
+    CHECK_STATUS(thread_start(&other, "second", second_run, NULL), MR_OK);
+    unsigned attempts = 1;
+    while (!second_steps_back(p))
+        CHECK_MSG(++attempts <= ATTEMPTS, "it goes on taking packets");
+    second_await(); /* by relief alone: nobody takes packets now, and nobody posts */
+    port_stop(p);
+    mutex_lock(&second.lock);
+    second.ending = true;
+    condition_broadcast(&second.changed);
+    mutex_unlock(&second.lock);
+    thread_join(other);
+    port_finish(p, NULL, NULL);
 }
 
 TEST(port_linux, an_idle_pool_switches_no_context)
