@@ -49,6 +49,12 @@ else()
 endif()
 if(MAILROOM_PLATFORM STREQUAL "linux")
     target_compile_definitions(mailroom_settings INTERFACE _GNU_SOURCE)
+    include(CheckCSourceCompiles)
+    check_c_source_compiles("int main(void) { return __builtin_thread_pointer() == (void *) 0; }" MAILROOM_HAS_THREAD_POINTER)
+    mark_as_advanced(MAILROOM_HAS_THREAD_POINTER)
+    if(MAILROOM_HAS_THREAD_POINTER)
+        target_compile_definitions(mailroom_settings INTERFACE MAILROOM_THREAD_POINTER)
+    endif()
 else()
     # Windows 10 is the oldest system served; printf is C11's.
     target_compile_definitions(mailroom_settings INTERFACE _WIN32_WINNT=0x0A00 WIN32_LEAN_AND_MEAN NOMINMAX

@@ -50,8 +50,16 @@ int thread_start(thread *t, const char *name, void (*run)(void *), void *argumen
 void thread_join(thread t);
 /* Instead of joining: the thread frees itself at its end. */
 void thread_detach(thread t);
-/* A number that tells this thread from every other living one of the process; never 0. */
+/* A number that tells this thread from every other living one of the process; never 0. One instruction where the compiler
+ * has it (cmake/MailroomSettings.cmake). */
+#ifdef MAILROOM_THREAD_POINTER
+static inline uint64_t thread_self(void)
+{
+    return (uint64_t) (uintptr_t) __builtin_thread_pointer();
+}
+#else
 uint64_t thread_self(void);
+#endif
 
 /* For who waits for another thread to take a step that it is in the middle of: lets others run; from some rounds on by a
  * short sleep, because a thread of lower priority does not get the processor by a yield. Call it with 0, 1, 2, … */

@@ -157,10 +157,12 @@ void thread_detach(thread t)
     must(pthread_detach((pthread_t) t.handle), "pthread_detach");
 }
 
+#ifndef MAILROOM_THREAD_POINTER
 uint64_t thread_self(void)
 {
     return (uint64_t) pthread_self();
 }
+#endif
 
 void thread_yield(unsigned round)
 {

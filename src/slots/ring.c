@@ -62,6 +62,31 @@ bool ring_refresh(struct ring_writer *w)
     return true;
 }
 
+/* I4 */
+static uint64_t clear_of(const struct ring_writer *w)
+{
+    uint64_t rest = w->span - (w->tail & (w->capacity - 1));
+    uint64_t room = w->capacity - (w->tail - w->head);
+    return w->tail + (rest < room ? rest : room);
+}
+
+void *ring_claim_anew(struct ring_writer *w, uint64_t size)
+{
+    uint64_t skip = ring_skip(w, size);
+    if (w->tail - w->head + skip + size > w->capacity &&
+        (!ring_refresh(w) || w->tail - w->head + skip + size > w->capacity))
+        return NULL;
+    w->clear = skip > 0 ? w->tail : clear_of(w);
+    if (skip > 0) {
+        _Atomic uint64_t *header = (_Atomic uint64_t *) (void *) (w->data + (w->tail & (w->capacity - 1)));
+        atomic_store_explicit(header, (uint64_t) RING_WRAP << 32, memory_order_relaxed);
+        KILL_POINT(writer, wrap);
+    }
+    w->claimed = w->tail + skip;
+    KILL_POINT(writer, claim);
+    return w->data + (w->claimed & (w->capacity - 1)) + RING_HEADER;
+}
+
 uint64_t ring_want_room(const struct ring_writer *w, size_t length)
 {
     uint64_t size = ring_record_bytes(length);
@@ -167,7 +192,9 @@ bool ring_arm_look(struct ring_reader *r)
 
 bool ring_writer_valid(const struct ring_writer *w)
 {
+    uint64_t end = w->tail | (w->capacity - 1); /* the last byte of this round */
     return w->tail - w->head <= w->capacity && w->tail % 8 == 0 && w->head % 8 == 0 &&
+           (!ring_is_clear(w, 0) || (w->clear - w->head <= w->capacity && w->clear - w->tail <= end - w->tail + 1)) &&
            atomic_load_explicit(&w->control->tail, memory_order_relaxed) == w->tail;
 }
 

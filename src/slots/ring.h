@@ -17,6 +17,9 @@
  * I1      0 <= tail - head <= capacity. All three are multiples of 8.
  * I2      head <= position <= tail (the reader's own). What lies in [head, handed) may have been seen by a callback.
  * I3      head and tail never go back.
+ * I4      (the writer's own) A record that ends at `clear` or before it goes to `tail` without a look at anything: it does
+ *         not go round the end, and its room is free by the head that was seen last. Where the next one has to be looked
+ *         at in any case (behind a wrap record, and at first), `clear` is not beyond tail.
  * W1/R1   ring_commit stores tail with release; ring_peek loads it with acquire. Without the pair the reader could see a
  *         length whose payload has not arrived.
  * H1/F1   ring_release stores head with release; ring_refresh loads it with acquire. Without the pair the writer could
@@ -97,7 +100,7 @@ static inline size_t ring_payload_max(uint64_t capacity)
 
 static inline uint64_t ring_record_bytes(size_t length)
 {
-    return RING_HEADER + (((uint64_t) length + 7) & ~(uint64_t) 7);
+    return ((uint64_t) length + RING_HEADER + 7) & ~(uint64_t) 7;
 }
 
 /* ---- the writer's end ---- */
@@ -107,8 +110,9 @@ struct ring_writer {
     struct ring_control *control;
     unsigned char *data;
     uint64_t capacity;
-    uint64_t span; /* so much of it is used: at least four times the largest record, at most capacity; may only grow */
-    uint64_t tail; /* committed */
+    uint64_t span;  /* so much of it is used: at least four times the largest record, at most capacity; may only grow */
+    uint64_t tail;  /* committed */
+    uint64_t clear; /* I4 */
     uint64_t claimed; /* where the claimed record begins */
     uint64_t head;    /* as last seen, and found valid */
     uint64_t rung;    /* the epoch for which the doorbell has been rung */
@@ -129,32 +133,35 @@ static inline uint64_t ring_skip(const struct ring_writer *w, uint64_t size)
     return size > w->span - offset ? w->capacity - offset : 0;
 }
 
+/* I4: does a record of `size` bytes go to `tail` as it is? */
+static inline bool ring_is_clear(const struct ring_writer *w, uint64_t size)
+{
+    return w->clear - w->tail - size <= UINT64_MAX / 2;
+}
+
+/* ring_claim, for a record of `size` bytes for which that is not so. */
+void *ring_claim_anew(struct ring_writer *w, uint64_t size);
+
 /* Room for a record with `length` bytes of payload (at most ring_payload_max of the span): where to write them. NULL: no room now
  * (or `broken`). Forgotten unless it is committed. */
 static inline void *ring_claim(struct ring_writer *w, size_t length)
 {
     uint64_t size = ring_record_bytes(length);
-    uint64_t skip = ring_skip(w, size);
     assert(length <= ring_payload_max(w->span));
-    if (w->tail - w->head + skip + size > w->capacity &&
-        (!ring_refresh(w) || w->tail - w->head + skip + size > w->capacity))
-        return NULL;
-    if (skip > 0) {
-        _Atomic uint64_t *header = (_Atomic uint64_t *) (void *) (w->data + (w->tail & (w->capacity - 1)));
-        atomic_store_explicit(header, (uint64_t) RING_WRAP << 32, memory_order_relaxed);
-        KILL_POINT(writer, wrap);
-    }
-    w->claimed = w->tail + skip;
+    if (!ring_is_clear(w, size))
+        return ring_claim_anew(w, size);
+    w->claimed = w->tail;
     KILL_POINT(writer, claim);
     return w->data + (w->claimed & (w->capacity - 1)) + RING_HEADER;
 }
 
-/* Commits the claimed record with what was written. True: the reader sleeps, and its doorbell is to be rung now. */
-static inline bool ring_commit(struct ring_writer *w, enum ring_kind kind, size_t length)
+/* ring_commit, of the record at `record`, which begins at the position `begin`. */
+static inline bool ring_publish(struct ring_writer *w, unsigned char *record, uint64_t begin, enum ring_kind kind,
+                                size_t length)
 {
-    _Atomic uint64_t *header = (_Atomic uint64_t *) (void *) (w->data + (w->claimed & (w->capacity - 1)));
+    _Atomic uint64_t *header = (_Atomic uint64_t *) (void *) record;
     atomic_store_explicit(header, (uint64_t) length | (uint64_t) kind << 32, memory_order_relaxed);
-    w->tail = w->claimed + ring_record_bytes(length);
+    w->tail = begin + ring_record_bytes(length);
     KILL_POINT(writer, commit);
     uint64_t epoch;
     if (w->fence) {
@@ -171,6 +178,12 @@ static inline bool ring_commit(struct ring_writer *w, enum ring_kind kind, size_
         return false;
     w->rung = epoch;
     return true;
+}
+
+/* Commits the claimed record with what was written. True: the reader sleeps, and its doorbell is to be rung now. */
+static inline bool ring_commit(struct ring_writer *w, enum ring_kind kind, size_t length)
+{
+    return ring_publish(w, w->data + (w->claimed & (w->capacity - 1)), w->claimed, kind, length);
 }
 
 /* How far head has to come until a record of `length` bytes fits, and no further: who takes its messages and acknowledges

@@ -327,7 +327,7 @@ int ring_link_keep(struct ring_link *l, const void *data, size_t length, uint32_
 void ring_link_gap(struct ring_link *l, uint32_t priority, uint64_t count)
 {
     l->level[priority].gap += count;
-    l->level[priority].fast = 0;
+    l->level[priority].fast = l->level[priority].brief = 0;
 }
 
 /* ---- counting ---- */

@@ -13,7 +13,7 @@
  *         Nothing is committed to a ring while there is a backlog of its level, but the backlog itself.
  * I3      `next` is the number of the next message of the level; the ring's end has next - backlog.numbers.
  * I4      `fast` is not 0 only where nothing but room, length and the reader's sleep has to be looked at:
- *         SESSION_OPEN, no backlog, no gap to be told.
+ *         SESSION_OPEN, no backlog, no gap to be told. `brief` is the same for messages of up to COPY_SHORT.
  * I5      A large message's descriptor is kept from link_send until head has passed its record.
  * I6      Every session has its own memory. What is left of it goes to private memory when it ends, so a reader that
  *         was only frozen moves nothing any more, and nothing that it writes is read again.
@@ -24,6 +24,7 @@
 #ifndef SLOTS_RING_LINK_LINUX_H
 #define SLOTS_RING_LINK_LINUX_H
 
+#include "queue/copy.h"
 #include "slots/link_linux.h"
 #include "slots/ring_backlog.h"
 #include "slots/ring_hello_linux.h"
@@ -43,6 +44,7 @@ enum session_state {
 
 struct link_level {
     struct ring_writer ring;
+    size_t brief;         /* I4: … and shorter than this the briefest one; never more than `fast` */
     size_t fast;          /* I4: messages shorter than this may go the fast way */
     uint64_t next;        /* I3 */
     uint64_t gap;         /* dropped messages that are not told yet */
@@ -65,7 +67,8 @@ struct ring_large_kept {
 struct ring_link {
     struct slot_link base; /* first */
     uint64_t looked;       /* clock_coarse, when the socket was last looked at */
-    uint32_t since;        /* messages that went the fast way since then */
+    uint32_t unasked;      /* so many messages more, and the clock is asked: ring_send_linux.c, F1 */
+    uint32_t asked;        /* how often it was since then, as far as that matters */
     enum session_state state;
     int socket;
     int doorbell;
@@ -155,7 +158,7 @@ int session_refused(const struct ring_link *l);
 bool session_acknowledged(const struct ring_link *l);
 /* Loads the heads anew. False: the reader has broken the rules, and the session is over. */
 bool session_refresh(struct ring_link *l);
-/* Sets `fast` of each level (I4). */
+/* Sets `fast` and `brief` of each level (I4). */
 void session_pace(struct ring_link *l);
 /* Messages in the ring, by walking it. */
 uint64_t session_messages(const struct ring_link *l, uint32_t level);

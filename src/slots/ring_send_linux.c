@@ -1,6 +1,7 @@
 /* ring_send_linux.c: a message into the ring.
  *
- * Path    ring_link_send > ring_claim > copy > ring_commit > (asleep) the doorbell
+ * Path    ring_link_send > what ring_is_clear, with a copy in line > ring_publish > (asleep) the doorbell
+ *         longer, or nearer to the ring's end: send_fast > ring_claim > copy > ring_commit > (asleep) the doorbell
  *         anything out of the ordinary > send_slowly: look at the socket > backlog > gap > record, or a large one
  *         a large one: a sealed memfd > LARGE > its record
  *
@@ -376,29 +377,76 @@ static SELDOM int send_slowly(struct ring_link *l, const void *data, size_t leng
 }
 
 /* F1: the clock costs as much as a small message. */
-static inline bool is_tick_same(struct ring_link *l)
+static bool is_tick_same(struct ring_link *l)
 {
-    uint32_t since = l->since++;
-    return (since >= CLOCK_FIRST && since % CLOCK_EVERY != 0) || clock_coarse() == l->looked;
+    l->asked += l->asked < CLOCK_FIRST;
+    l->unasked = l->asked < CLOCK_FIRST ? 1 : CLOCK_EVERY;
+    return clock_coarse() == l->looked;
 }
 
-int ring_link_send(struct ring_link *l, const void *data, size_t length, uint32_t priority)
+/* F1 */
+static inline bool is_awake(const struct ring_writer *ring)
 {
-    struct link_level *lv = &l->level[priority];
-    if (length < lv->fast && is_tick_same(l) &&
-        atomic_load_explicit(&lv->ring.control->asleep, memory_order_relaxed) == lv->ring.rung) { /* F1 */
+    return atomic_load_explicit(&ring->control->asleep, memory_order_relaxed) == ring->rung;
+}
+
+/* &l->level[level], which the compiler would reckon anew for each member. */
+static inline struct link_level *level_of(struct ring_link *l, uint32_t level)
+{
+    return (struct link_level *) (void *) ((char *) l->level + level * sizeof l->level[0]);
+}
+
+static SELDOM int ring_and_leave(struct ring_link *l)
+{
+    ring_doorbell(l);
+    return MR_OK;
+}
+
+/* Whatever may go the fast way. */
+static __attribute__((noinline)) int send_fast(struct ring_link *l, const void *data, size_t length, uint32_t level)
+{
+    struct link_level *lv = level_of(l, level);
+    if (length < lv->fast && (--l->unasked > 0 || is_tick_same(l)) && is_awake(&lv->ring)) {
         void *payload = ring_claim(&lv->ring, length);
         if (payload != NULL) {
             KILL_POINT_HALF(writer, copy, payload, data, length);
             if (length > 0)
                 memcpy(payload, data, length);
             lv->next++;
-            if (ring_commit(&lv->ring, RING_DATA, length))
-                ring_doorbell(l);
-            return MR_OK;
+            return ring_commit(&lv->ring, RING_DATA, length) ? ring_and_leave(l) : MR_OK;
         }
     }
-    return send_slowly(l, data, length, priority);
+    return send_slowly(l, data, length, level);
+}
+
+static __attribute__((noinline)) int send_asking(struct ring_link *l, const void *data, size_t length, uint32_t level)
+{
+    if (!is_tick_same(l))
+        return send_slowly(l, data, length, level);
+    l->unasked++; /* this one is counted again */
+    return ring_link_send(l, data, length, level);
+}
+
+/* Other calls at the end only: so nothing is saved on the stack. */
+int ring_link_send(struct ring_link *l, const void *data, size_t length, uint32_t priority)
+{
+    struct link_level *lv = level_of(l, priority);
+    struct ring_writer *ring = &lv->ring;
+    if (length >= lv->brief)
+        return send_fast(l, data, length, priority);
+    if (--l->unasked == 0)
+        return send_asking(l, data, length, priority);
+    if (!is_awake(ring))
+        return send_slowly(l, data, length, priority);
+    if (!ring_is_clear(ring, ring_record_bytes(length)))
+        return send_fast(l, data, length, priority);
+    uint64_t begin = ring->tail;
+    unsigned char *record = ring->data + (begin & (ring->capacity - 1));
+    KILL_POINT(writer, claim);
+    KILL_POINT_HALF(writer, copy, record + RING_HEADER, data, length);
+    copy_short(record + RING_HEADER, data, length);
+    lv->next++;
+    return ring_publish(ring, record, begin, RING_DATA, length) ? ring_and_leave(l) : MR_OK;
 }
 
 int ring_link_tell_gaps(struct ring_link *l)

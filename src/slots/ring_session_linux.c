@@ -115,6 +115,7 @@ void session_pace(struct ring_link *l)
         if (most > l->max_message)
             most = l->max_message;
         lv->fast = fast ? most + 1 : 0;
+        lv->brief = lv->fast > COPY_SHORT ? COPY_SHORT + 1 : lv->fast;
     }
 }
 
@@ -453,7 +454,8 @@ void session_look(struct ring_link *l)
     struct status_memo before;
     status_save(&before);
     l->looked = clock_coarse();
-    l->since = 0;
+    l->unasked = 1;
+    l->asked = 0;
     for (unsigned n = 0; session_alive(l); n++) {
         union ring_any_packet packet;
         int descriptor;

@@ -278,8 +278,8 @@ static int send_directly(mr_writer *w, const void *data, size_t length, uint32_t
 {
     int status = link_send(w->link, data, length, priority);
     if (status == MR_OK) {
-        w->counts.written++;
-        w->counts.bytes += length;
+        w->messages++;
+        w->bytes += length;
     }
     return status;
 }
@@ -324,31 +324,51 @@ static inline bool is_sound(const mr_writer *w, const void *data, size_t length,
            priority < w->options.levels;
 }
 
-static inline int write_message(mr_writer *w, const void *data, size_t length, uint32_t priority, uint32_t timeout_ms)
+/* Whatever there is about a write, but what write_seated has done. */
+static __attribute__((noinline)) int write_unseated(mr_writer *w, const void *data, size_t length, uint32_t priority,
+                                                    uint32_t timeout_ms)
 {
-    int status = MR_OK;
-    if (!is_sound(w, data, length, priority) && (status = writer_check_message(w, data, length, priority)) != MR_OK)
+    int status = writer_check_message(w, data, length, priority);
+    if (status != MR_OK)
         return status;
     uint32_t entered = length <= DIRECT_BYTES ? writer_gate_enter(&w->gate) : GATE_CLOSED;
     if (entered != GATE_CLOSED) {
         status = send_directly(w, data, length, priority);
         writer_gate_leave(&w->gate, entered);
-        if (status == MR_OK || is_final(status))
+        if (is_final(status))
             return status;
     }
     return write_slowly(w, data, length, priority, timeout_ms, status);
 }
 
+/* What one thread that writes again and again comes to. False: not tried, see write_unseated. */
+static inline bool write_seated(mr_writer *w, const void *data, size_t length, uint32_t priority, int *status)
+{
+    if (!is_sound(w, data, length, priority) || length > DIRECT_BYTES)
+        return false;
+    uint32_t seat = writer_gate_sit(&w->gate);
+    if (seat == GATE_CLOSED)
+        return false;
+    *status = send_directly(w, data, length, priority);
+    writer_gate_rise(&w->gate, seat);
+    return true;
+}
+
 int mr_writer_write_timed(mr_writer *writer, const void *data, size_t length, uint32_t priority, uint32_t timeout_ms)
 {
-    return write_message(writer, data, length, priority, timeout_ms);
+    int status;
+    if (!write_seated(writer, data, length, priority, &status))
+        return write_unseated(writer, data, length, priority, timeout_ms);
+    return is_final(status) ? status : write_slowly(writer, data, length, priority, timeout_ms, status);
 }
 
 int mr_writer_write(mr_writer *writer, const void *data, size_t length, uint32_t priority)
 {
-    if (writer == NULL)
-        return writer_check(writer);
-    return write_message(writer, data, length, priority, writer->options.timeout_ms);
+    int status;
+    if (!write_seated(writer, data, length, priority, &status))
+        return writer == NULL ? writer_check(writer)
+                              : write_unseated(writer, data, length, priority, writer->options.timeout_ms);
+    return is_final(status) ? status : write_slowly(writer, data, length, priority, writer->options.timeout_ms, status);
 }
 
 /* ---- counters ---- */
@@ -405,6 +425,8 @@ int mr_writer_get_statistics(mr_writer *writer, mr_writer_statistics *statistics
     writer_have_looked(w);
     mr_writer_statistics counts = w->counts;
     counts.connects += w->connects_late;
+    counts.written += w->messages;
+    counts.bytes += w->bytes;
     if (w->posting != NULL) {
         counts.waiting = w->posting->queue.messages;
         counts.waiting_bytes = w->posting->queue.bytes;

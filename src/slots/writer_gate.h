@@ -37,6 +37,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "queue/thread.h"
@@ -76,13 +77,13 @@ void writer_gate_open(struct writer_gate *gate);
 uint32_t writer_gate_take(struct writer_gate *gate);
 void writer_gate_put(struct writer_gate *gate);
 
-/* GATE_CLOSED: take the lock; else the thread is inside, and gives what it got to writer_gate_leave. */
-static inline uint32_t writer_gate_enter(struct writer_gate *gate)
+/* The same for a thread that has a seat, and for no other: GATE_CLOSED says nothing yet. */
+static inline uint32_t writer_gate_sit(struct writer_gate *gate)
 {
     uint32_t state = atomic_load_explicit(&gate->state, memory_order_relaxed);
     if (state < GATE_SEAT)
-        return writer_gate_take(gate);
-    struct gate_seat *seat = &gate->seats[state - GATE_SEAT];
+        return GATE_CLOSED;
+    struct gate_seat *seat = &gate->seats[(size_t) state - GATE_SEAT];
     if (atomic_load_explicit(&seat->thread, memory_order_relaxed) != thread_self())
         return GATE_CLOSED;
     atomic_store_explicit(&seat->inside, 1, memory_order_relaxed); /* S1 */
@@ -93,10 +94,24 @@ static inline uint32_t writer_gate_enter(struct writer_gate *gate)
     return GATE_CLOSED;
 }
 
+/* GATE_CLOSED: take the lock; else the thread is inside, and gives what it got to writer_gate_leave. */
+static inline uint32_t writer_gate_enter(struct writer_gate *gate)
+{
+    if (atomic_load_explicit(&gate->state, memory_order_relaxed) < GATE_SEAT)
+        return writer_gate_take(gate);
+    return writer_gate_sit(gate);
+}
+
+/* By who got a seat's number. */
+static inline void writer_gate_rise(struct writer_gate *gate, uint32_t seat)
+{
+    atomic_store_explicit(&gate->seats[(size_t) seat - GATE_SEAT].inside, 0, memory_order_release); /* A1 */
+}
+
 static inline void writer_gate_leave(struct writer_gate *gate, uint32_t entered)
 {
     if (entered >= GATE_SEAT)
-        atomic_store_explicit(&gate->seats[entered - GATE_SEAT].inside, 0, memory_order_release); /* A1 */
+        writer_gate_rise(gate, entered);
     else
         writer_gate_put(gate);
 }

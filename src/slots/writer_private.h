@@ -172,7 +172,9 @@ struct writer_posting {
 struct mr_writer {
     struct writer_gate gate;
     uint32_t generation; /* process_generation() of the process that opened it */
+    uint64_t messages;   /* that the gate's way has written; `counts` is without them */
     slot_link *link;
+    uint64_t bytes; /* of those. Not beside their number: the compiler would make one slower addition of the two */
     mr_writer_statistics counts;
     uint64_t connects_late; /* of the link: connections that link_connect has not told of */
     mutex lock;

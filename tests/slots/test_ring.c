@@ -33,7 +33,7 @@ static void both_move(struct both *both, uint64_t position)
     struct ring_control *control = both->writer.control;
     atomic_store(&control->tail, position);
     atomic_store(&control->head, position);
-    both->writer.tail = both->writer.head = position;
+    both->writer.tail = both->writer.head = both->writer.clear = position;
     both->reader.position = both->reader.tail = position;
     atomic_store(&both->reader.head, position);
 }
