@@ -217,7 +217,7 @@ const struct command command_throughput = {
     "The rate is of messages received and checked, from the common start to the last one. With --rate the latency is\n"
     "reported too, from when each message was due (see latency --help).\n",
     LOAD_OPTIONS | OPTION_BIT(OPTION_TARGET) | OPTION_BIT(OPTION_EVERY) | OPTION_BIT(OPTION_FLOODS) |
-        OPTION_BIT(OPTION_BURST),
+        OPTION_BIT(OPTION_PUNCTUAL) | OPTION_BIT(OPTION_BURST),
     run_throughput};
 
 static int run_burst(int argc, char **argv)
@@ -302,7 +302,7 @@ const struct command command_latency = {
     "what half a second flat out has carried. A writer sleeps until --lead microseconds before a message is due and\n"
     "then looks at the clock; above 5,000 messages a second for each writer, messages are due in groups, 5,000 times\n"
     "a second. Percentiles are from a histogram that is exact to 1 % (3 % above 32 slots). Default: 2 seconds each.\n",
-    LOAD_OPTIONS | OPTION_BIT(OPTION_EVERY) | OPTION_BIT(OPTION_FLOODS), run_latency};
+    LOAD_OPTIONS | OPTION_BIT(OPTION_EVERY) | OPTION_BIT(OPTION_FLOODS) | OPTION_BIT(OPTION_PUNCTUAL), run_latency};
 
 /* ------------------------------------------------------------------------------------------------ fan-in */
 

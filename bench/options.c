@@ -156,6 +156,13 @@ static const char *set_floods(struct options *options, const char *text)
     return read_count(text, 0, WRITERS_MAX, &options->plan.floods);
 }
 
+static const char *set_punctual(struct options *options, const char *text)
+{
+    (void) text;
+    options->plan.punctual = true;
+    return NULL;
+}
+
 static const char *set_check(struct options *options, const char *text)
 {
     if (strcmp(text, "all") != 0 && strcmp(text, "marks") != 0) {
@@ -348,6 +355,10 @@ static const struct option_rule rules[] = {
      "so many of the writers send as fast as they can whatever --rate says; latency is of\n"
      "the others",
      set_floods},
+    {OPTION_PUNCTUAL, "punctual", NULL,
+     "writers with a rate ask for a real-time priority (or else a short scheduling slice),\n"
+     "so that what is measured is not how long they waited for a processor themselves",
+     set_punctual},
     {OPTION_CHECK, "check", "all|marks",
      "what of each message is verified: all bytes, or head and one word in 512 bytes;\n"
      "default all",

@@ -53,6 +53,7 @@ struct plan {
     uint64_t duration; /* nanoseconds, 0: by messages */
     uint64_t messages; /* by all writers together; 0: by duration */
     uint64_t settle;   /* nanoseconds without a message after which what has not come is lost */
+    bool punctual;     /* writers with a rate ask the system to let them run as soon as they awake */
     uint64_t lead;     /* nanoseconds before a message is due that a writer awakes, and looks at the clock from then */
     uint64_t seed;     /* of sizes and levels */
 };

@@ -76,6 +76,11 @@ bool process_interrupted(void);
 void sleep_until(uint64_t time);
 /* For a writer that keeps time: asks the system not to put its awakening together with others'. */
 void sleep_exactly(void);
+/* For a writer that keeps time beside others that never rest: asks the system to let this thread run as soon as it awakes.
+ * What it was given. */
+enum punctuality { PUNCTUAL_NOT, PUNCTUAL_SLICE, PUNCTUAL_REAL_TIME };
+enum punctuality sleep_punctually(void);
+const char *punctuality_text(enum punctuality punctuality);
 
 /* A folder of this process's own, for sockets and queues: PEER_TEXT_ROOM bytes. */
 int directory_make(char *path);

@@ -386,6 +386,20 @@ void sleep_exactly(void)
     prctl(PR_SET_TIMERSLACK, 1ul);
 }
 
+enum punctuality sleep_punctually(void)
+{
+    struct sched_param least = {.sched_priority = sched_get_priority_min(SCHED_FIFO)};
+    if (sched_setscheduler(0, SCHED_FIFO, &least) == 0) {
+        return PUNCTUAL_REAL_TIME;
+    }
+    return thread_set_prompt(true) ? PUNCTUAL_SLICE : PUNCTUAL_NOT;
+}
+
+const char *punctuality_text(enum punctuality punctuality)
+{
+    return punctuality == PUNCTUAL_REAL_TIME ? "SCHED_FIFO" : punctuality == PUNCTUAL_SLICE ? "a short slice" : "usual";
+}
+
 int directory_make(char *path)
 {
     const char *parent = getenv("TMPDIR");

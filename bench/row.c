@@ -129,8 +129,9 @@ void run_print(FILE *stream, const char *title, const struct plan *plan, const s
         print_latency(stream, name, &result->levels[l]);
     }
     if (result->latency.count > 0) {
-        fprintf(stream, "  writers    awoke late by p50 %.1f µs, p99 %.1f µs, which is in the latency\n",
-                (double) result->late_p50 / 1e3, (double) result->late_p99 / 1e3);
+        fprintf(stream, "  writers    awoke late by p50 %.1f µs, p99 %.1f µs, which is in the latency; priority: %s\n",
+                (double) result->late_p50 / 1e3, (double) result->late_p99 / 1e3,
+                punctuality_text(plan->punctual ? result->punctuality : PUNCTUAL_NOT));
     }
     if (!plan->threads && result->counts.sent > 0) {
         fprintf(stream, "  processor  writers %.2f s, reader %.2f s: %.3f µs a message\n",
@@ -200,6 +201,8 @@ void run_json(struct json *json, const struct plan *plan, const struct run_resul
     json_real(json, "writer_seconds", (double) result->writer_time / 1e9);
     json_real(json, "reader_seconds", (double) result->reader_time / 1e9);
     json_real(json, "late_p50_us", (double) result->late_p50 / 1e3);
+    json_real(json, "late_p99_us", (double) result->late_p99 / 1e3);
+    json_text(json, "writers_priority", punctuality_text(plan->punctual ? result->punctuality : PUNCTUAL_NOT));
     json_count(json, "reader_resident", result->reader_memory.resident);
     if (result->latency.count > 0) {
         curve_json(json, &result->latency);

@@ -23,6 +23,7 @@ struct side {
     unsigned idle;
     unsigned floods;
     double rate;
+    bool punctual;
 };
 
 struct scenario {
@@ -42,8 +43,10 @@ struct scenario {
 
 /* clang-format off */
 /* Messages of `size`, as fast as `writers` can, into one slot; and one writer at PACED_RATE into an idle reader. */
-#define FLAT_OUT(peer, size, writers) {peer, size, writers, 1, 0, 0, 0}
-#define PACED(peer)                   {peer, 64, 1, 1, 0, 0, PACED_RATE}
+#define FLAT_OUT(peer, size, writers) {peer, size, writers, 1, 0, 0, 0, false}
+#define PACED(peer)                   {peer, 64, 1, 1, 0, 0, PACED_RATE, false}
+/* Seven that keep time, and so many that never rest. */
+#define FLOODED(writers, floods, punctual) {NULL, 64, writers, 1, 0, floods, FLOODED_RATE, punctual}
 
 static const struct scenario scenarios[] = {
     {"64-1", "64 B, 1 writer", "zeromq", FIGURE_RATE, FLAT_OUT(NULL, 64, 1), FLAT_OUT("zeromq", 64, 1), 5, 12},
@@ -59,11 +62,13 @@ static const struct scenario scenarios[] = {
      PACED(NULL), FLAT_OUT("limit-eventfd-epoll", 64, 1), 1.4, 1.4},
     {"p50-mq", "latency p50, idle reader", "mq", FIGURE_P50, PACED(NULL), PACED("mq"), HUGE_VAL, 1},
     {"slots", "200 slots x 2 writers, each in all", "one slot", FIGURE_RATE,
-     {NULL, 64, 2, 200, 0, 0, 0}, FLAT_OUT(NULL, 64, 2), 0.7, 0.9},
+     {NULL, 64, 2, 200, 0, 0, 0, false}, FLAT_OUT(NULL, 64, 2), 0.7, 0.9},
     {"idle", "2 writers, 500 more connected and idle", "none more", FIGURE_RATE,
-     {NULL, 64, 2, 1, 500, 0, 0}, FLAT_OUT(NULL, 64, 2), 0.95, 1},
-    {"flood", "p99 of seven at 1,000/s, an eighth flooding", "no eighth", FIGURE_P99,
-     {NULL, 64, 8, 1, 0, 1, FLOODED_RATE}, {NULL, 64, 7, 1, 0, 0, FLOODED_RATE}, 3, 1.5},
+     {NULL, 64, 2, 1, 500, 0, 0, false}, FLAT_OUT(NULL, 64, 2), 0.95, 1},
+    {"flood", "p99 of seven punctual at 1,000/s, an eighth flooding", "no eighth", FIGURE_P99,
+     FLOODED(8, 1, true), FLOODED(7, 0, true), 3, 1.5},
+    {"flood-usual", "the same, none with a priority of its own", "no eighth", FIGURE_P99,
+     FLOODED(8, 1, false), FLOODED(7, 0, false), HUGE_VAL, 1.5},
 };
 /* clang-format on */
 #define SCENARIOS (sizeof(scenarios) / sizeof(scenarios[0]))
@@ -73,6 +78,8 @@ struct measured {
     struct series left;
     struct series right;
     struct series ratios;
+    struct series late; /* of a latency, on the left: how late the writers themselves awoke, p99, µs */
+    enum punctuality punctuality;
     struct tally_counts counts;
     char failure[400];
 };
@@ -102,10 +109,9 @@ static int measure_limit(const struct options *options, const struct side *side,
 }
 
 static int measure_side(const struct options *options, const struct side *side, enum figure figure, double *value,
-                        struct tally_counts *counts)
+                        struct run_result *result)
 {
     struct plan plan = options->plan;
-    struct run_result result = {0};
     const char *parent = bench_directory();
     if (side->peer != NULL && limit_find(side->peer) != NULL) {
         return measure_limit(options, side, figure, value);
@@ -125,17 +131,17 @@ static int measure_side(const struct options *options, const struct side *side, 
     plan.idle = side->idle;
     plan.floods = side->floods;
     plan.rate = side->rate;
+    plan.punctual = side->punctual;
     plan.messages = 0;
     plan.duration = (uint64_t) (options->seconds * 1e9);
     plan.check = side->size > COMPARE_CHECK_ALL ? MESSAGE_MARKS : MESSAGE_ALL;
     const char *wrong = plan_complete(&plan);
-    int status = wrong != NULL ? status_fail(MR_E_ARGUMENT, 0, "%s", wrong) : run_execute(&plan, parent, NULL, &result);
+    int status = wrong != NULL ? status_fail(MR_E_ARGUMENT, 0, "%s", wrong) : run_execute(&plan, parent, NULL, result);
     if (status != MR_OK) {
         return status;
     }
-    tally_add(counts, &result.counts);
-    *value = figure == FIGURE_RATE ? result.rate
-                                   : (double) (figure == FIGURE_P50 ? result.latency.p50 : result.latency.p99) / 1e3;
+    *value = figure == FIGURE_RATE ? result->rate
+                                   : (double) (figure == FIGURE_P50 ? result->latency.p50 : result->latency.p99) / 1e3;
     return MR_OK;
 }
 
@@ -148,8 +154,14 @@ static void measure_row(const struct options *options, struct measured *row, boo
     const struct scenario *scenario = row->scenario;
     for (unsigned k = 0; k < 2 && status == MR_OK; k++) {
         bool first = (k == 0) != swapped;
+        struct run_result result = {0};
         status = measure_side(options, first ? &scenario->left : &scenario->right, scenario->figure,
-                              first ? &left : &right, &row->counts);
+                              first ? &left : &right, &result);
+        tally_add(&row->counts, &result.counts);
+        if (first && scenario->figure != FIGURE_RATE) {
+            series_add(&row->late, (double) result.late_p99 / 1e3);
+            row->punctuality = result.punctuality;
+        }
     }
     if (status != MR_OK) {
         snprintf(row->failure, sizeof(row->failure), "%s", mr_last_error_text());
@@ -199,6 +211,11 @@ static const char *judge(const struct measured *row)
                                                                  : "missed";
 }
 
+static const char *priority_text(const struct measured *row)
+{
+    return punctuality_text(row->scenario->left.punctual ? row->punctuality : PUNCTUAL_NOT);
+}
+
 static const char *figure_text(const struct scenario *scenario, const struct series *series, char text[32])
 {
     double value = series_median(series);
@@ -236,7 +253,12 @@ static void print_rows(const struct options *options, const struct measured *row
         printf("%-44s %*s %*s  %6s  %-16s %6s %6.2f  %s\n", row->scenario->title, width,
                figure_text(row->scenario, &row->left, left), width, figure_text(row->scenario, &row->right, right),
                ratio, spread, least, row->scenario->aim, judge(row));
-        printf("    %s, against %s\n", row->scenario->name, row->scenario->against);
+        printf("    %s, against %s", row->scenario->name, row->scenario->against);
+        if (row->scenario->figure == FIGURE_P99 && row->late.count > 0) {
+            printf("; the writers awoke late by p99 %.1f µs, priority: %s", series_median(&row->late),
+                   priority_text(row));
+        }
+        printf("\n");
     }
     printf("Rates: at least. Latencies: at most. Medians of %u repetitions of %.2f s each.\n", options->repeat,
            options->seconds);
@@ -269,6 +291,10 @@ static void print_json(const struct options *options, const struct measured *row
         json_real(&json, "least", row->scenario->least);
         json_real(&json, "aim", row->scenario->aim);
         json_text(&json, "reached", judge(row));
+        if (row->scenario->figure == FIGURE_P99) {
+            json_real(&json, "late_p99_us", series_median(&row->late));
+            json_text(&json, "writers_priority", priority_text(row));
+        }
         counts_json(&json, &row->counts);
         json_end_object(&json);
     }
@@ -321,6 +347,7 @@ static int run_rows(int argc, char **argv)
         series_free(&rows[i].left);
         series_free(&rows[i].right);
         series_free(&rows[i].ratios);
+        series_free(&rows[i].late);
     }
     return code;
 }

@@ -108,6 +108,9 @@ static int take_report(struct run *run, size_t index, struct run_result *result)
     result->writer_waits += report.waits;
     result->late_p50 = report.late_p50 > result->late_p50 ? report.late_p50 : result->late_p50;
     result->late_p99 = report.late_p99 > result->late_p99 ? report.late_p99 : result->late_p99;
+    if (report.punctuality < (uint32_t) result->punctuality) {
+        result->punctuality = (enum punctuality) report.punctuality;
+    }
     run->flushed = report.flushed > run->flushed ? report.flushed : run->flushed;
     run->bytes += report.bytes;
     run->reported++;
@@ -375,7 +378,7 @@ int run_execute(const struct plan *plan, const char *parent, const struct run_wa
     struct run run = {.plan = *plan, .watch = watch};
     size_t streams = (size_t) plan_connections(plan) * plan->peer.levels;
     struct status_memo memo;
-    *result = (struct run_result){0};
+    *result = (struct run_result){.punctuality = PUNCTUAL_REAL_TIME};
     snprintf(run.plan.peer.name, sizeof(run.plan.peer.name), "bench-%u-%u", process_id(), ++run_number);
     run.plan.peer.prompt = plan_stamped(plan);
     int status = directory_make_in(parent, run.plan.peer.name, run.plan.peer.directory);

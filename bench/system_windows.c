@@ -136,6 +136,16 @@ void sleep_exactly(void)
     /* the timers of sleep_until are asked for it */
 }
 
+enum punctuality sleep_punctually(void)
+{
+    return SetThreadPriority(GetCurrentThread(), THREAD_PRIORITY_TIME_CRITICAL) ? PUNCTUAL_REAL_TIME : PUNCTUAL_NOT;
+}
+
+const char *punctuality_text(enum punctuality punctuality)
+{
+    return punctuality == PUNCTUAL_REAL_TIME ? "THREAD_PRIORITY_TIME_CRITICAL" : "usual";
+}
+
 /* ------------------------------------------------------------------------------------------------ folders, files */
 
 static int fail_folder(const char *what, const char *path)

@@ -65,7 +65,7 @@ struct writer_report {
     uint64_t late_p99;
     uint64_t bytes;
     uint32_t streams; /* connection × levels + level follows streams times, each with the number sent */
-    uint32_t reserved;
+    uint32_t punctuality; /* enum punctuality, of one that was asked to be punctual */
 };
 
 struct stream_count {

@@ -9,6 +9,8 @@
  *
  * Keeping time: a writer sleeps until plan.lead before its next message is due, and looks at the clock for the rest: a
  * sleep that ends late would otherwise be counted as the peer's latency. What it was late all the same is reported.
+ * Beside a writer that floods, a sleeper that is due may wait for a processor until the system's next tick, which says
+ * nothing of the peer: a punctual one asks for a real-time priority.
  * Above 5,000 messages a second for one writer, messages are due in groups, 5,000 times a second.
  */
 #include <string.h>
@@ -221,6 +223,7 @@ static int load_run(struct load *load, struct channel *channel, uint64_t begin, 
     report.begun = clock_now();
     *about = "sending";
     bool paced = load->plan->rate > 0 && index >= load->plan->floods;
+    report.punctuality = paced && load->plan->punctual ? sleep_punctually() : PUNCTUAL_REAL_TIME;
     int status = paced ? load_paced(load, begin, index) : load_flat_out(load, begin);
     report.ended = clock_now();
     if (status != MR_OK) {
