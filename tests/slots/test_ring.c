@@ -143,6 +143,28 @@ TEST(ring, kinds_and_their_numbers)
     both_end(&both);
 }
 
+TEST(ring, a_claim_that_is_forgotten_is_as_if_it_had_not_been)
+{
+    struct both both;
+    both_begin(&both, RING_CAPACITY_MIN);
+    both_move(&both, RING_CAPACITY_MIN - 64);
+    unsigned char *begin = both.writer.data;
+    unsigned char *last = begin + RING_CAPACITY_MIN - 64;
+    for (unsigned i = 0; i < 3; i++) {
+        CHECK(ring_claim(&both.writer, 100) == begin + RING_HEADER); /* behind a wrap record */
+        CHECK(ring_claim(&both.writer, 40) == last + RING_HEADER);
+    }
+    CHECK(put(&both, RING_DATA, "abcdefgh", 8));
+    CHECK(ring_claim(&both.writer, 40) == last + 16 + RING_HEADER);
+    CHECK(ring_claim(&both.writer, 41) == begin + RING_HEADER);
+    CHECK(put(&both, RING_DATA, last, 48));
+    CHECK_EQ(both.writer.tail, RING_CAPACITY_MIN + 56);
+    CHECK(ring_claim(&both.writer, 8) == begin + 56 + RING_HEADER);
+    CHECK_EQ(get(&both).length, 8);
+    CHECK_EQ(get(&both).length, 48);
+    both_end(&both);
+}
+
 TEST(ring, the_doorbell_is_asked_for_once_for_a_sleep)
 {
     for (int fence = 0; fence < 2; fence++) {
