@@ -321,8 +321,8 @@ def counts_table(counts):
 
 # Which functions make a stage; what the compiler puts into one function is one stage. The last of each path takes the rest.
 STAGES = (
-    ("write", "arguments, gate, counters", ("mr_writer_write", "write_message", "writer_gate_take", "writer_gate_put", "thread_self")),
-    ("write", "claim, commit, look at the sleeper", ("link_send", "ring_link_send", "ring_refresh")),
+    ("write", "arguments, gate, counters", ("mr_writer_write", "write_unseated", "writer_gate_", "thread_self")),
+    ("write", "claim, commit, look at the sleeper; up to 64 B, the copy", ("link_send", "ring_link_send", "send_fast", "ring_claim_anew", "ring_refresh")),
     ("write", "copy", ("__memcpy", "__memmove")),
     ("write", "the caller's loop", ("round_run", "batch_write")),
     ("write", "clock, and the look at the socket when it ticks", ()),
