@@ -28,6 +28,7 @@
 _Alignas(16) const uint64_t message_pattern[MESSAGE_PATTERN] = {WORDS_64(0u),   WORDS_64(64u),  WORDS_64(128u),
                                                                 WORDS_64(192u), WORDS_64(256u), WORDS_64(320u),
                                                                 WORDS_64(384u), WORDS_64(448u), WORDS_64(512u)};
+_Static_assert(MESSAGE_PLAIN_MOST == MARK_PLACE * 8 && MESSAGE_SMALL_MOST <= MESSAGE_PLAIN_MOST, "no mark in them");
 _Static_assert(MESSAGE_PATTERN >= PERIOD + RUN - 1, "a run is one piece of it");
 
 static inline uint64_t mark_of(const struct message_note *note, size_t place)
@@ -68,11 +69,7 @@ void message_make(struct message_maker *maker, size_t length, unsigned slot, con
         memcpy(data + j * 8, &mark, 8);
     }
     if (length >= MESSAGE_FULL) {
-        uint64_t source = note->connection | note->level << 24;
-        uint64_t first = source << 32 | head_sum(source, note->number, note->time, length, slot);
-        memcpy(data, &first, 8);
-        memcpy(data + 8, &note->number, 8);
-        memcpy(data + 16, &note->time, 8);
+        head_make(data, source_of(note), note->number, note->time, length, slot);
     } else if (length >= MESSAGE_SHORT) {
         uint64_t word = ((note->connection | note->level << 13) & 0xFFFFu) | (note->number & UINT32_MAX) << 16;
         uint64_t first = word << 16 | short_sum(word, length, slot);

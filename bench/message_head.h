@@ -1,5 +1,7 @@
-/* message_head.h: what message.c does with a head, and with the rest of a small message, for who does it at once for every
- * message that comes: tally.c. The layout: message.h.
+/* message_head.h: what message.c does with a head, and with the rest of a small message, for who does it in line for every
+ * message: writer_task.c and tally.c. The layout: message.h.
+ *
+ * A message of MESSAGE_FULL to MESSAGE_PLAIN_MOST bytes consists of a full head and the pattern, and of nothing else.
  *
  * I1      The checksum of a head of three words is the upper half of ((a × K + number) × K + time) × K, modulo 2^64. The
  *         lower half of `a` is connection and level, the upper one is made from length and slot. K is odd, so a single
@@ -16,6 +18,8 @@
 
 #define MESSAGE_KEY      UINT64_C(0x9E3779B97F4A7C15)
 #define MESSAGE_SLOT_KEY UINT32_C(0x94D049BB)
+
+#define MESSAGE_PLAIN_MOST 504u
 
 /* Messages of this and up to that are compared word by word; more is better done by the system's memcmp. */
 #define MESSAGE_SMALL_LEAST 40u
@@ -44,10 +48,26 @@ static inline uint32_t head_sum(uint64_t source, uint64_t number, uint64_t time,
     return (uint32_t) (((sum * MESSAGE_KEY + time) * MESSAGE_KEY) >> 32);
 }
 
+/* A full head. */
+static inline void head_make(uint8_t *data, uint64_t source, uint64_t number, uint64_t time, size_t length,
+                             unsigned slot)
+{
+    uint64_t first = source << 32 | head_sum(source, number, time, length, slot);
+    memcpy(data, &first, 8);
+    memcpy(data + 8, &number, 8);
+    memcpy(data + 16, &time, 8);
+}
+
 /* I2. `word` is the head without the checksum, shifted to the right. */
 static inline uint32_t short_sum(uint64_t word, size_t length, unsigned slot)
 {
     return (uint32_t) (((word * MESSAGE_KEY + place_of(length, slot)) * MESSAGE_KEY) >> 48);
+}
+
+/* `source` of a note. */
+static inline uint64_t source_of(const struct message_note *note)
+{
+    return note->connection | note->level << 24;
 }
 
 /* The note that a full head's words say. */
