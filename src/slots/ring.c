@@ -108,6 +108,12 @@ void ring_reader_init(struct ring_reader *r, void *memory, const struct ring_geo
                               .span = geometry->capacity[level]};
 }
 
+void ring_reader_begin_at(struct ring_reader *r, uint64_t position)
+{
+    r->position = r->stop = r->tail = position;
+    atomic_store_explicit(&r->head, position, memory_order_relaxed);
+}
+
 bool ring_reload(struct ring_reader *r)
 {
     uint64_t tail = atomic_load_explicit(&r->control->tail, memory_order_acquire); /* R1 */
@@ -119,12 +125,22 @@ bool ring_reload(struct ring_reader *r)
     return true;
 }
 
+enum ring_look ring_stretch(struct ring_reader *r)
+{
+    if (r->position == r->tail && !ring_reload(r))
+        return RING_VIOLATION;
+    uint64_t rest = r->capacity - (r->position & (r->capacity - 1));
+    uint64_t left = r->tail - r->position;
+    r->stop = r->position + (left < rest ? left : rest);
+    return left > 0 ? RING_RECORD : RING_NOTHING;
+}
+
 /* A record whose payload is one number that is not 0. */
 static enum ring_look peek_number(const struct ring_reader *r, struct ring_record *record)
 {
     uint64_t offset = r->position & (r->capacity - 1);
     uint64_t size = ring_record_bytes(sizeof(uint64_t));
-    if (record->length != sizeof(uint64_t) || size > r->capacity - offset || size > r->tail - r->position)
+    if (record->length != sizeof(uint64_t) || size > r->stop - r->position)
         return RING_VIOLATION;
     record->payload = r->data + offset + RING_HEADER;
     record->number = atomic_load_explicit((const _Atomic uint64_t *) (const void *) record->payload,
@@ -146,6 +162,7 @@ enum ring_look ring_peek_other(struct ring_reader *r, uint64_t header, struct ri
         return RING_VIOLATION; /* nobody wraps without a record behind it */
     atomic_store_explicit(&r->span, offset, memory_order_relaxed);
     r->position += rest;
+    r->stop = r->position;
     KILL_POINT(reader, wrap);
     return ring_peek(r, record); /* once: offset is 0 now */
 }
@@ -202,5 +219,6 @@ bool ring_reader_valid(const struct ring_reader *r)
 {
     uint64_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
     return r->tail - head <= r->capacity && r->position - head <= r->tail - head && r->position % 8 == 0 &&
+           r->stop - r->position <= r->tail - r->position &&
            atomic_load_explicit(&r->control->head, memory_order_relaxed) == head;
 }

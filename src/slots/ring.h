@@ -15,7 +15,8 @@
  *
  * Positions are free-running 64-bit numbers of bytes; only differences of them are looked at.
  * I1      0 <= tail - head <= capacity. All three are multiples of 8.
- * I2      head <= position <= tail (the reader's own). What lies in [head, handed) may have been seen by a callback.
+ * I2      head <= position <= stop <= tail (the reader's own), and nothing from position to stop goes round the end. What lies
+ *         in [head, handed) may have been seen by a callback.
  * I3      head and tail never go back.
  * I4      (the writer's own) A record that ends at `clear` or before it goes to `tail` without a look at anything: it does
  *         not go round the end, and its room is free by the head that was seen last. Where the next one has to be looked
@@ -207,6 +208,7 @@ struct ring_reader {
     const unsigned char *data;
     uint64_t capacity;
     uint64_t position; /* of the next record */
+    uint64_t stop;     /* in the piece up to here a record is checked by one comparison */
     uint64_t tail;     /* as last seen, and found valid */
     _Atomic uint64_t
         head;       /* as published. Whoever releases may be another thread than the one that peeks: a tail that was
@@ -231,34 +233,44 @@ enum ring_look {
     RING_VIOLATION /* the memory breaks the rules */
 };
 
-/* The reader begins at position 0. */
+/* The reader begins at position 0, … */
 void ring_reader_init(struct ring_reader *r, void *memory, const struct ring_geometry *geometry, uint32_t level);
+/* … or here, everything before having been acknowledged, and nothing behind seen. */
+void ring_reader_begin_at(struct ring_reader *r, uint64_t position);
 
 /* Loads tail anew (R1) and validates it. False: a violation. */
 bool ring_reload(struct ring_reader *r);
+/* At the piece's end: finds the next one. Whether there is anything. */
+enum ring_look ring_stretch(struct ring_reader *r);
 /* The rare kinds, and what is no record at all. */
 enum ring_look ring_peek_other(struct ring_reader *r, uint64_t header, struct ring_record *record);
 
 /* The next record, left in place. */
 static inline enum ring_look ring_peek(struct ring_reader *r, struct ring_record *record)
 {
-    if (r->position == r->tail) {
-        if (!ring_reload(r))
-            return RING_VIOLATION;
-        if (r->position == r->tail)
-            return RING_NOTHING;
+    uint64_t position = r->position;
+    uint64_t left = r->stop - position;
+    *record = (struct ring_record){0};
+    if (left == 0) {
+        enum ring_look look = ring_stretch(r);
+        if (look != RING_RECORD)
+            return look;
+        left = r->stop - position;
     }
-    uint64_t offset = r->position & (r->capacity - 1);
-    uint64_t header =
-        atomic_load_explicit((const _Atomic uint64_t *) (const void *) (r->data + offset), memory_order_relaxed);
-    if (header >> 32 != RING_DATA)
-        return ring_peek_other(r, header, record);
+    const unsigned char *at = r->data + (position & (r->capacity - 1));
+    uint64_t header = atomic_load_explicit((const _Atomic uint64_t *) (const void *) at, memory_order_relaxed);
+    if (header >> 32 != RING_DATA) {
+        struct ring_record other; /* else `record` could not stay in registers */
+        enum ring_look look = ring_peek_other(r, header, &other);
+        *record = other;
+        return look;
+    }
     size_t length = (size_t) (uint32_t) header;
     uint64_t size = ring_record_bytes(length);
-    if (length > ring_payload_max(r->capacity) || size > r->capacity - offset || size > r->tail - r->position)
+    if (length > ring_payload_max(r->capacity) || size > left) /* I2 */
         return RING_VIOLATION;
-    *record = (struct ring_record){
-        .payload = r->data + offset + RING_HEADER, .length = length, .kind = RING_DATA, .end = r->position + size};
+    *record =
+        (struct ring_record){.payload = at + RING_HEADER, .length = length, .kind = RING_DATA, .end = position + size};
     return RING_RECORD;
 }
 

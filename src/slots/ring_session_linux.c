@@ -138,8 +138,7 @@ static struct ring_reader walker_make(const struct ring_link *l, uint32_t level)
     const struct ring_writer *ring = &l->level[level].ring;
     struct ring_reader walker;
     ring_reader_init(&walker, l->memory, &l->geometry, level);
-    walker.position = ring->head;
-    walker.head = ring->head;
+    ring_reader_begin_at(&walker, ring->head);
     walker.tail = ring->tail;
     return walker;
 }

@@ -100,8 +100,8 @@ static void world_make(const struct step *first)
     w.writer.fence = (first->what & 2) != 0;
     if (first->what & 8) { /* not long before the numbers go round */
         uint64_t start = -(uint64_t) (first->small & ~7u);
-        w.writer.tail = w.writer.head = w.writer.clear = w.reader.position = w.reader.tail = start;
-        atomic_store(&w.reader.head, start);
+        w.writer.tail = w.writer.head = w.writer.clear = start;
+        ring_reader_begin_at(&w.reader, start);
         atomic_store(&w.control->tail, start);
         atomic_store(&w.control->head, start);
     } else if (first->what & 16) {

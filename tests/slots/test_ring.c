@@ -34,8 +34,7 @@ static void both_move(struct both *both, uint64_t position)
     atomic_store(&control->tail, position);
     atomic_store(&control->head, position);
     both->writer.tail = both->writer.head = both->writer.clear = position;
-    both->reader.position = both->reader.tail = position;
-    atomic_store(&both->reader.head, position);
+    ring_reader_begin_at(&both->reader, position);
 }
 
 static void both_end(struct both *both)
