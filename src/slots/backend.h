@@ -72,6 +72,8 @@ struct slot_budget {
     bool linger;   /* rings that are found empty are not put to sleep: SLOT_QUIET */
     size_t urgent; /* so many messages above MR_NORMAL may be brought besides, when either is used up */
     bool stop;     /* set by deliver: nothing further in this call, which returns SLOT_MORE */
+    bool
+        ticked; /* set by a lane whose messages are DELIVERED_DONE: the coarse clock's tick is another one; deliver resets it */
 };
 
 enum slot_taken {

@@ -10,11 +10,11 @@
  *         directly.
  * T3      A direct message is counted before its callback: who looks inside the callback finds it taken and delivered.
  */
+#include "queue/seldom.h"
 #include "slots/reader_private.h"
 
-/* So often is the page brought up to date while messages are handed over directly, if that much time has passed. */
-#define PUBLISH_MESSAGES 8u
-#define PUBLISH_NS       UINT64_C(10000000)
+/* So often is the page brought up to date while messages are handed over directly. */
+#define PUBLISH_NS UINT64_C(10000000)
 
 static size_t least(size_t a, size_t b)
 {
@@ -36,9 +36,10 @@ static void count_add(_Atomic uint64_t *counter, uint64_t amount)
 
 /* ---- one message ---- */
 
-static void deliver_publish(mr_reader *reader)
+static SELDOM void deliver_publish(mr_reader *reader)
 {
     uint64_t now = clock_coarse();
+    reader->budget->ticked = false;
     if (now - reader->published_at < PUBLISH_NS)
         return;
     reader->published_at = now;
@@ -47,21 +48,7 @@ static void deliver_publish(mr_reader *reader)
     mutex_unlock(&reader->lock);
 }
 
-static enum slot_delivered deliver_directly(mr_reader *reader, const mr_message *message)
-{
-    if (reader_halted(reader)) /* H1 */
-        return DELIVERED_REFUSED;
-    count_add(&reader->direct_messages, 1); /* T3 */
-    count_add(&reader->direct_bytes, message->length);
-    if (atomic_load_explicit(&reader->direct_messages, memory_order_relaxed) % PUBLISH_MESSAGES == 0)
-        deliver_publish(reader);
-    reader->on_message(reader, message, reader->context);
-    if (reader_halted(reader))
-        reader->budget->stop = true;
-    return DELIVERED_DONE;
-}
-
-static enum slot_delivered deliver_later(mr_reader *reader, struct slot_message *message)
+static SEPARATE enum slot_delivered deliver_later(mr_reader *reader, struct slot_message *message)
 {
     struct mr_message *public = &message->public;
     if (public->priority == MR_NORMAL && public->lane != MR_LANE_RING && reader->classify != NULL) {
@@ -89,9 +76,18 @@ enum slot_delivered reader_deliver(void *context, struct buffer *buffer)
     struct slot_message *message = slot_message_of(buffer);
     message->process = reader->generation;
     atomic_store_explicit(&message->acknowledge_at_release, 0, memory_order_relaxed);
-    if (reader->on_message != NULL && message->public.lane == MR_LANE_RING)
-        return deliver_directly(reader, &message->public);
-    return deliver_later(reader, message);
+    if (reader->on_message == NULL || message->public.lane != MR_LANE_RING)
+        return deliver_later(reader, message);
+    if (reader_halted(reader)) /* H1 */
+        return DELIVERED_REFUSED;
+    count_add(&reader->direct_messages, 1); /* T3 */
+    count_add(&reader->direct_bytes, message->public.length);
+    if (reader->budget->ticked)
+        deliver_publish(reader);
+    reader->on_message(reader, &message->public, reader->context);
+    if (reader_halted(reader))
+        reader->budget->stop = true;
+    return DELIVERED_DONE;
 }
 
 /* ---- many ---- */

@@ -98,6 +98,8 @@ struct ring_session *ring_session_new(struct slot *s, const struct ring_guest_fa
 void ring_session_discard(struct ring_session *x);
 /* Has the writer look at its socket before the next message, also one that sends without pause. */
 void ring_session_alarm(struct ring_session *x);
+/* REACHED: the head has come where the writer waits for it. Whoever releases. */
+void ring_session_tell(struct ring_session *x);
 /* Everything of it, the mapping, its windows and its descriptors too. It is in no list of the slot's any more. */
 void ring_session_free(struct ring_session *x);
 

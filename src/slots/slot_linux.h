@@ -1,10 +1,11 @@
 /* slot_linux.h: what the files of a slot on Linux share: slot_linux.c (life, name), slot_take_linux.c (the inner epoll set,
  * fair turns, sleeping), slot_wait_linux.c (waiting, the handle), slot_view_linux.c (counts, writers), slot_accept_linux.c and
- * ring_accept_linux.c (who gets in), ring_lane_linux.c (a writer's rings). Owners and invariants are in slot_take_linux.c. */
+ * ring_accept_linux.c (who gets in), ring_lane_linux.c and ring_take_linux.c (a writer's rings). Owners and invariants are in slot_take_linux.c. */
 #ifndef SLOTS_SLOT_LINUX_H
 #define SLOTS_SLOT_LINUX_H
 
 #include <stdatomic.h>
+#include <time.h>
 
 #include "slots/access.h"
 #include "slots/backend.h"
@@ -67,7 +68,7 @@ struct ring_guest {
     struct access_peer peer;
 };
 
-/* Rings above MR_NORMAL that are looked at between any two messages, at a cost that must not be felt: so they are few (their
+/* Rings above MR_NORMAL that are looked at after every second message, at a cost that must not be felt: so they are few (their
  * tails lie at the same place in their pages, and share the ways of one set of the cache), and tails and what has been taken
  * stand side by side. Which ones: those of the sessions that had their turn last; where there are more sessions than
  * this, of those that are awake. */
@@ -164,13 +165,18 @@ struct taking {
     bool late;    /* a callback has taken its time: look at everything */
     unsigned since_harvest;
     uint64_t harvested; /* clock_now */
-    unsigned callbacks;
+    bool second;        /* one callback has returned since the last look at the clock */
     unsigned until_clock;
-    uint64_t clock;                    /* at the last look */
-    uint64_t coarse;                   /* the coarse one */
-    struct buffer *buffer;             /* for messages of rings; used again while nobody else holds it */
-    const struct ring_session *filled; /* whose sender stands in it */
-    struct plain_receiver plain;       /* large: only what must be is initialised */
+    uint64_t clock;               /* at the last look */
+    struct timespec coarse;       /* the coarse one; as it is, because this is compared after every second message */
+    struct buffer *buffer;        /* for messages of rings; used again while nobody else holds it */
+    char *data;                   /* in it */
+    size_t fit_least;             /* so long are the messages that go into it as it is, … */
+    size_t fits;                  /* … and so many lengths there are; 0: it has to be prepared for a level first */
+    struct ring_session *session; /* whose rings are being taken from */
+    unsigned skipped;             /* of its records, in this share, such as were no messages */
+    bool called;                  /* the last message has been seen by a callback */
+    struct plain_receiver plain;  /* large: only what must be is initialised */
 };
 
 static inline void count_add(_Atomic uint64_t *counter, uint64_t amount)
@@ -208,13 +214,25 @@ static inline bool taking_allows_urgent(const struct taking *t)
     return (!budget_spent(t->budget) || t->budget->urgent > 0) && !taking_stopped(t);
 }
 
-/* Is the clock's tick another one, or has so much time passed that everything is to be looked at? */
-bool taking_sees_late(struct taking *t);
+/* What follows from another tick (`coarse`), or is due. */
+bool taking_looks_closer(struct taking *t, const struct timespec *coarse, bool due);
 
-/* After each callback; every second time it really looks. */
-static inline bool taking_is_late(struct taking *t)
+/* Is the clock's tick another one, or has so much time passed that everything is to be looked at? */
+static inline bool taking_sees_late(struct taking *t)
 {
-    return ++t->callbacks % 2 == 0 && taking_sees_late(t);
+    struct timespec coarse;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &coarse);
+    bool due = --t->until_clock == 0;
+    if (coarse.tv_nsec == t->coarse.tv_nsec && coarse.tv_sec == t->coarse.tv_sec && !due)
+        return false;
+    return taking_looks_closer(t, &coarse, due);
+}
+
+/* After each callback: is it the second since the last look at the clock? */
+static inline bool taking_is_second(struct taking *t)
+{
+    t->second = !t->second;
+    return !t->second;
 }
 
 /* ---- slot_linux.c ---- */

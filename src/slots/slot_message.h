@@ -47,4 +47,13 @@ static inline void slot_message_finish(struct buffer *buffer, size_t length)
     message->public.length = length;
 }
 
+/* The same, once it points there: `data` is the buffer's. */
+static inline void slot_message_resize(struct buffer *buffer, char *data, size_t length)
+{
+    data[length] = 0;
+    data[length + 1] = 0;
+    buffer->length = length;
+    slot_message_of(buffer)->public.length = length;
+}
+
 #endif

@@ -13,23 +13,24 @@
  * I2      What is in the ready list is served for at most a share, then goes to its end, and newcomers queue behind: nobody
  *         waits for more than one share of each other.
  * I3      A turn is in at most one list, once (`queued`). A session is in the ready or the resting list while some ring
- *         of it is neither armed nor paused (ring_lane_linux.c, I3), unless it is `taken`.
+ *         of it is neither armed nor paused (ring_lane_linux.c, I1), unless it is `taken`.
  * I4      What was sent to an old name comes before what is sent to the next one: while there are connections or sessions of
  *         old names (`old` of them), only those of the oldest are served, and the listeners are not in the inner set. Being
  *         shut down, or limited, they all come to an end.
  * I5      A descriptor leaves the inner set before it is closed: a forked child may hold another descriptor of the same
  *         socket, which would keep it in the set, with a pointer to freed memory. Nothing is freed during a harvest, nor
  *         while deliver runs (slot_rename frees nothing).
- * Urgent  Between any two messages the watched rings above MR_NORMAL are looked at. Those that are not watched ring, where
- *         they are armed. After HARVEST_MESSAGES, and when a callback has taken its time, the inner set is asked again, and
- *         in the latter case who is awake is looked at, because an awake ring does not ring. What is found goes into the
- *         urgent list, which comes first, but for one other message after URGENT_RUN.
+ * Urgent  After every second message at least the watched rings above MR_NORMAL are looked at. Those that are not
+ *         watched ring, where they are armed. After HARVEST_MESSAGES, and when a callback has taken its time, the inner
+ *         set is asked again, and in the latter case who is awake is looked at, because an awake ring does not ring.
+ *         What is found goes into the urgent list, which comes first, but for one other message after URGENT_RUN.
  */
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "queue/seldom.h"
 #include "queue/status.h"
 #include "slots/ring_barrier_linux.h"
 #include "slots/slot_linux.h"
@@ -230,12 +231,12 @@ void slot_next_name(slot *s)
 
 /* ---- the clock ---- */
 
-bool taking_sees_late(struct taking *t)
+SELDOM bool taking_looks_closer(struct taking *t, const struct timespec *coarse, bool due)
 {
-    uint64_t coarse = clock_coarse();
-    bool late = coarse != t->coarse;
-    t->coarse = coarse;
-    if (--t->until_clock > 0)
+    bool late = coarse->tv_nsec != t->coarse.tv_nsec || coarse->tv_sec != t->coarse.tv_sec;
+    t->coarse = *coarse;
+    t->budget->ticked = t->budget->ticked || late;
+    if (!due)
         return late;
     uint64_t now = clock_now();
     late = late || now - t->clock >= LATE_NS;
@@ -359,7 +360,7 @@ static void slot_serve_plain(slot *s, struct connection *c, struct taking *t, un
             slot_account(s, t, message->length);
             if (s->deliver(s->context, message) == DELIVERED_DONE) {
                 buffer_release(message, t->cache);
-                t->late = taking_is_late(t) || t->late;
+                t->late = (taking_is_second(t) && taking_sees_late(t)) || t->late;
             }
             break;
         case RECEIVED_TOO_BIG:
@@ -542,12 +543,16 @@ enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget 
     t.budget = budget;
     t.wanted = wanted;
     t.starved = t.refused = t.late = false;
-    t.since_harvest = t.callbacks = 0;
+    t.second = false;
+    t.since_harvest = 0;
     t.until_clock = s->clock_every;
-    t.coarse = clock_coarse();
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t.coarse);
     t.clock = t.harvested = clock_now();
     t.buffer = NULL;
-    t.filled = NULL;
+    t.session = NULL;
+    t.fit_least = t.fits = 0;
+    t.skipped = 0;
+    t.called = false;
     t.plain.pool = s->pool;
     t.plain.advisor = &s->advisor;
     t.plain.max_message = s->max_message;

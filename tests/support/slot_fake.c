@@ -336,6 +336,7 @@ enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget 
         }
         struct fake_list before = *list;
         list_pop(list); /* so that a look inside the callback does not find it */
+        budget->ticked = true;
         if (!message_deliver(s, m, buffer, cache)) {
             m->taken = false;
             m->next = list->first;
