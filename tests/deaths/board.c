@@ -128,11 +128,12 @@ void board_deliver(struct board *board, struct reader_sight *sight, const mr_mes
     if (message->redelivered == 0 && atomic_load(newest) > head.number)
         fault(board, &board->misordered, "message %llu came first after %llu had", number,
               (unsigned long long) atomic_load(newest) - 1);
-    if (atomic_load(newest) < head.number + 1)
-        atomic_store(newest, head.number + 1);
     atomic_store(&record->sequence, (uint32_t) sequence);
     if (atomic_load(&record->seen) < UINT8_MAX)
         atomic_fetch_add(&record->seen, 1);
+    /* Last: a reader that dies in here has not delivered anything newer than what it has not delivered. */
+    if (atomic_load(newest) < head.number + 1)
+        atomic_store(newest, head.number + 1);
 }
 
 struct outcome board_outcome(struct board *board, unsigned writers)
