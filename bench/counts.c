@@ -19,7 +19,7 @@
 
 #include <mailroom/mailroom.h>
 
-#include "message.h"
+#include "message_head.h"
 #include "plan.h"
 #include "queue/thread.h"
 #include "tally.h"
@@ -210,11 +210,11 @@ static void load_count(size_t size, enum load load)
         if (load == LOAD_MAKE)
             CALLGRIND_TOGGLE_COLLECT;
         for (unsigned i = 0; i < BATCH; i++)
-            message_make(&maker, size, 0, &(struct message_note){.number = number + i});
+            make_plainly(&maker, size, 0, 0, number + i);
         if (load == LOAD_MAKE)
             CALLGRIND_TOGGLE_COLLECT;
         for (unsigned i = 0; i < BATCH; i++) {
-            message_make(&maker, size, 0, &(struct message_note){.number = number + i});
+            make_plainly(&maker, size, 0, 0, number + i);
             memcpy(batch[i], maker.data, size);
         }
         if (load == LOAD_CHECK)

@@ -58,6 +58,17 @@ static inline void head_make(uint8_t *data, uint64_t source, uint64_t number, ui
     memcpy(data + 16, &time, 8);
 }
 
+/* message_make, for one at level 0 that does not state a time. */
+static inline void make_plainly(struct message_maker *maker, size_t length, unsigned slot, unsigned connection,
+                                uint64_t number)
+{
+    if (length >= MESSAGE_FULL && length <= MESSAGE_PLAIN_MOST) {
+        head_make(maker->data, connection, number, 0, length, slot);
+    } else {
+        message_make(maker, length, slot, &(struct message_note){connection, 0, number, 0});
+    }
+}
+
 /* I2. `word` is the head without the checksum, shifted to the right. */
 static inline uint32_t short_sum(uint64_t word, size_t length, unsigned slot)
 {

@@ -141,21 +141,16 @@ static int load_send_alike(struct load *load, uint64_t count)
     int (*send)(void *, const void *, size_t, unsigned) = load->peer->writer_send;
     const struct load_end *end = &load->ends[load->at];
     const size_t length = load->plan->sizes.maximum;
-    const bool plain = length >= MESSAGE_FULL && length <= MESSAGE_PLAIN_MOST;
-    void *writer = end->writer;
-    uint8_t *data = load->maker.data;
-    const unsigned connection = end->connection; /* at level 0: the source, too */
+    const unsigned connection = end->connection;
     const unsigned slot = end->slot;
+    void *writer = end->writer;
+    struct message_maker maker = load->maker;
     uint64_t number = end->sent[0];
     const uint64_t last = number + count;
     int status = MR_OK;
     for (; number < last; number++) {
-        if (plain) {
-            head_make(data, connection, number, 0, length, slot);
-        } else {
-            message_make(&load->maker, length, slot, &(struct message_note){connection, 0, number, 0});
-        }
-        status = send(writer, data, length, 0);
+        make_plainly(&maker, length, slot, connection, number);
+        status = send(writer, maker.data, length, 0);
         if (status != MR_OK) {
             break;
         }
