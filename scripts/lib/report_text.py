@@ -245,8 +245,12 @@ def missed_text(row, limit, wake, slots, counts, processors):
     if row["figure"] == "p50_us":
         return of_the_wake_up(row, wake)
     if row["figure"] == "p99_us":
-        return (f"{significant(row['value'])} µs instead of {significant(row['against_value'])}. {row['writers']} writers and "
+        text = (f"{significant(row['value'])} µs instead of {significant(row['against_value'])}. {row['writers']} writers and "
                 f"the reader share {processors} processors, and one of the writers never pauses.")
+        if row.get("late_p99_us") is None:
+            return text
+        return (f"{text} The writers that keep time (priority: {row['writers_priority']}) awoke themselves late by "
+                f"{significant(row['late_p99_us'])} µs (p99), which is in it.")
     if limit is None or row["against"] == "none more":
         return f"{percent(row['ratio'], 1)} of the other side's rate."
     return of_the_machine(row, limit, counts)

@@ -110,6 +110,8 @@ class Report(EndToEnd):
         self.assertIn("takes 4.00 µs (limit-eventfd-epoll): the aim is below that.", text)
         self.assertIn("; 2.00 µs are what the lane adds to it.", limits(wake, aim_row("p50-mq", "p50_us", 6, 5, None, 1)))
         self.assertIn("and one of the writers never pauses.", limits(aim_row("flood", "p99_us", 90, 20, 3, 1.5, writers=8)))
+        text = limits(aim_row("flood-usual", "p99_us", 900, 20, None, 1.5, writers=8, late_p99_us=800, writers_priority="usual"))
+        self.assertIn("The writers that keep time (priority: usual) awoke themselves late by 800 µs (p99), which is in it.", text)
         self.assertIn("90 % of the other side's rate.",
                       limits(aim_row("idle", "messages_per_second", 9e6, 1e7, 0.95, 1, against="none more")))
         for waits, said in ((0.2, "that is what limits it."), (0.0001, "it is not that. The reader's process holds 8.00 MiB")):
