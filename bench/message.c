@@ -25,9 +25,10 @@
 #define WORDS_64(at)  WORDS_16(at), WORDS_16((at) + 16), WORDS_16((at) + 32), WORDS_16((at) + 48)
 
 /* The period, and as much of the next as a run that begins at its end needs. */
-_Alignas(16) const uint64_t message_pattern[MESSAGE_PATTERN] = {WORDS_64(0u),   WORDS_64(64u),  WORDS_64(128u),
-                                                                WORDS_64(192u), WORDS_64(256u), WORDS_64(320u),
-                                                                WORDS_64(384u), WORDS_64(448u), WORDS_64(512u)};
+const struct message_pattern message_pattern = {.word = {WORDS_64(0u), WORDS_64(64u), WORDS_64(128u), WORDS_64(192u),
+                                                         WORDS_64(256u), WORDS_64(320u), WORDS_64(384u), WORDS_64(448u),
+                                                         WORDS_64(512u)}};
+_Static_assert((offsetof(struct message_pattern, word) + MESSAGE_FULL) % sizeof(message_pair) == 0, "aligned");
 _Static_assert(MESSAGE_PLAIN_MOST == MARK_PLACE * 8 && MESSAGE_SMALL_MOST <= MESSAGE_PLAIN_MOST, "no mark in them");
 _Static_assert(MESSAGE_PATTERN >= PERIOD + RUN - 1, "a run is one piece of it");
 
@@ -39,7 +40,7 @@ static inline uint64_t mark_of(const struct message_note *note, size_t place)
 /* Where in the table word `place` stands (I3). */
 static inline const uint64_t *pattern_at(size_t place)
 {
-    return &message_pattern[place / RUN * RUN % PERIOD + place % RUN];
+    return &message_pattern.word[place / RUN * RUN % PERIOD + place % RUN];
 }
 
 bool message_maker_open(struct message_maker *maker, size_t size)
@@ -74,7 +75,8 @@ void message_make(struct message_maker *maker, size_t length, unsigned slot, con
         uint64_t word = ((note->connection | note->level << 13) & 0xFFFFu) | (note->number & UINT32_MAX) << 16;
         uint64_t first = word << 16 | short_sum(word, length, slot);
         memcpy(data, &first, 8);
-        memcpy(data + 8, &message_pattern[1], MESSAGE_FULL - 8); /* again, where a longer message has its head's rest */
+        memcpy(data + 8, &message_pattern.word[1],
+               MESSAGE_FULL - 8); /* again, where a longer message has its head's rest */
     }
 }
 
@@ -85,7 +87,7 @@ static bool runs_stand(const uint8_t *data, size_t head, size_t length, bool all
     size_t begin = 0; /* pattern_at(mark - MARK_PLACE) */
     size_t at = head; /* of the first run */
     for (; length >= RUN * 8; length -= RUN * 8) {
-        const uint8_t *right = (const uint8_t *) &message_pattern[begin];
+        const uint8_t *right = (const uint8_t *) &message_pattern.word[begin];
         if ((all && memcmp(data + at, right + at, MARK_PLACE * 8 - at) != 0) ||
             word_load(data + MARK_PLACE * 8) != mark_of(note, mark)) {
             return false;
@@ -100,7 +102,7 @@ static bool runs_stand(const uint8_t *data, size_t head, size_t length, bool all
     }
     size_t end = length < MARK_PLACE * 8 ? length : MARK_PLACE * 8;
     uint64_t value = mark_of(note, mark);
-    return (!all || memcmp(data + at, (const uint8_t *) &message_pattern[begin] + at, end - at) == 0) &&
+    return (!all || memcmp(data + at, (const uint8_t *) &message_pattern.word[begin] + at, end - at) == 0) &&
            memcmp(data + end, &value, length - end) == 0;
 }
 
@@ -108,7 +110,7 @@ static inline bool body_stands(const uint8_t *data, size_t head, size_t length, 
                                const struct message_note *note)
 {
     if (length <= MARK_PLACE * 8) {
-        return !all || memcmp(data + head, (const uint8_t *) message_pattern + head, length - head) == 0;
+        return !all || memcmp(data + head, (const uint8_t *) message_pattern.word + head, length - head) == 0;
     }
     return runs_stand(data, head, length, all, note);
 }
@@ -125,7 +127,7 @@ bool message_read(const void *data, size_t length, unsigned slot, enum message_c
         const uint8_t *bytes = data;
         uint64_t source = first >> 32;
         *note = note_of(source, word_load(bytes + 8), word_load(bytes + 16));
-        return (uint32_t) first == head_sum(source, note->number, note->time, length, slot) &&
+        return (uint32_t) first == head_sum(head_base(source, length, slot), note->number, note->time) &&
                body_stands(data, MESSAGE_FULL, length, check == MESSAGE_ALL, note);
     }
     uint64_t word = first >> 16;

@@ -25,9 +25,13 @@
 #define MESSAGE_SMALL_LEAST 40u
 #define MESSAGE_SMALL_MOST  256u
 
-/* Word j of a message, all but the head and the marks. */
+/* Word j of a message, all but the head and the marks, is word[j] of this one. Behind the head it is aligned for pairs. */
 #define MESSAGE_PATTERN 576u
-extern const uint64_t message_pattern[MESSAGE_PATTERN];
+struct message_pattern {
+    _Alignas(16) uint64_t unused;
+    uint64_t word[MESSAGE_PATTERN];
+};
+extern const struct message_pattern message_pattern;
 
 static inline uint64_t word_load(const uint8_t *data)
 {
@@ -41,18 +45,29 @@ static inline uint32_t place_of(size_t length, unsigned slot)
     return (uint32_t) length + slot * MESSAGE_SLOT_KEY;
 }
 
-/* I1. `source` is connection and level, as the head's first word has it in its upper half. */
-static inline uint32_t head_sum(uint64_t source, uint64_t number, uint64_t time, size_t length, unsigned slot)
+/* The part of I1 that `source` (connection and level, as the head's first word has it in its upper half), length and slot
+ * decide. */
+static inline uint64_t head_base(uint64_t source, size_t length, unsigned slot)
 {
-    uint64_t sum = (source | (uint64_t) place_of(length, slot) << 32) * MESSAGE_KEY + number;
-    return (uint32_t) (((sum * MESSAGE_KEY + time) * MESSAGE_KEY) >> 32);
+    return (source | (uint64_t) place_of(length, slot) << 32) * MESSAGE_KEY;
+}
+
+static inline uint32_t head_source(const uint8_t *data)
+{
+    return (uint32_t) (word_load(data) >> 32);
+}
+
+/* I1 */
+static inline uint32_t head_sum(uint64_t base, uint64_t number, uint64_t time)
+{
+    return (uint32_t) ((((base + number) * MESSAGE_KEY + time) * MESSAGE_KEY) >> 32);
 }
 
 /* A full head. */
 static inline void head_make(uint8_t *data, uint64_t source, uint64_t number, uint64_t time, size_t length,
                              unsigned slot)
 {
-    uint64_t first = source << 32 | head_sum(source, number, time, length, slot);
+    uint64_t first = source << 32 | head_sum(head_base(source, length, slot), number, time);
     memcpy(data, &first, 8);
     memcpy(data + 8, &number, 8);
     memcpy(data + 16, &time, 8);
@@ -100,16 +115,24 @@ static inline message_pair pair_load(const void *data)
     return pair;
 }
 
+/* Of the pattern, aligned. */
+static inline const message_pair *pair_at(const uint8_t *right)
+{
+    return (const message_pair *) (const void *) right;
+}
+
 /* The same of a small one, from MESSAGE_SMALL_LEAST to MESSAGE_SMALL_MOST bytes, which has no mark. */
 static inline bool small_is_right(const uint8_t *data, size_t length)
 {
-    const message_pair *pattern = (const message_pair *) (const void *) message_pattern; /* aligned for it */
-    const uint8_t *bytes = (const uint8_t *) message_pattern;
     const size_t step = sizeof(message_pair);
-    message_pair differ = {word_load(data + MESSAGE_FULL) ^ message_pattern[MESSAGE_FULL / 8], 0};
-    differ |= pair_load(data + length - step) ^ pair_load(bytes + length - step);
-    for (size_t end = MESSAGE_FULL + 8 + step; end < length; end += step) {
-        differ |= pair_load(data + end - step) ^ pattern[end / step - 1];
+    const uint8_t *right = (const uint8_t *) message_pattern.word;
+    message_pair differ = pair_load(data + length - step) ^ pair_load(right + length - step); /* some of it again */
+    differ |= pair_load(data + MESSAGE_FULL) ^ *pair_at(right + MESSAGE_FULL);
+    if (length > MESSAGE_FULL + 2 * step) {
+        differ |= pair_load(data + MESSAGE_FULL + step) ^ *pair_at(right + MESSAGE_FULL + step);
+        for (size_t end = MESSAGE_FULL + 3 * step; end < length; end += step) {
+            differ |= pair_load(data + end - step) ^ *pair_at(right + end - step);
+        }
     }
     return (differ[0] | differ[1]) == 0;
 }

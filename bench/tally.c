@@ -54,7 +54,6 @@ bool tally_open(struct tally *tally, const struct plan *plan)
     }
     for (unsigned s = 0; tally->slots != NULL && s < plan->peer.slots; s++) {
         memset(&tally->slots[s], 0, sizeof(tally->slots[s]));
-        tally->slots[s].known = UINT64_MAX;
         atomic_init(&tally->slots[s].received, 0);
     }
     if (tally->streams == NULL || tally->slots == NULL || (plan_stamped(plan) && !latencies_open(tally))) {
@@ -173,8 +172,10 @@ static bool stream_count(struct tally *tally, unsigned slot, const void *data, s
     }
     stream_take(stream, note->number);
     if (length >= MESSAGE_FULL && tally->plan->check == MESSAGE_ALL) {
-        tally->slots[slot].known = word_load(data) >> 32; /* I4 */
-        tally->slots[slot].stream = stream;
+        struct tally_slot *place = &tally->slots[slot]; /* I4 */
+        place->stream = stream;
+        place->source = head_source(data);
+        place->length = 0;
     }
     return true;
 }
@@ -194,7 +195,7 @@ static NOINLINE void take_any(struct tally *tally, struct tally_slot *place, con
     atomic_store_explicit(&place->received, received, memory_order_release); /* T1 */
 }
 
-/* The end of take_known where the time is taken. */
+/* The end of take_next where the time is taken. */
 static NOINLINE void take_timed(struct tally_slot *place, uint64_t time, uint32_t level)
 {
     slot_time(place, time, level);
@@ -202,49 +203,59 @@ static NOINLINE void take_timed(struct tally_slot *place, uint64_t time, uint32_
     atomic_store_explicit(&place->received, received, memory_order_release); /* T1 */
 }
 
-/* I4: what is the next of its stream, in full; else anything. */
-static INLINE void take_known(struct tally *tally, unsigned slot, const void *data, size_t length, bool small)
+/* Counts what is right, and the next of its stream. */
+static INLINE void take_next(struct tally_slot *place, uint64_t number, uint64_t time, size_t length)
 {
-    struct tally_slot *place = &tally->slots[slot];
-    const uint8_t *bytes = data;
-    uint64_t first = word_load(bytes);
-    uint64_t number = word_load(bytes + 8);
-    uint64_t time = word_load(bytes + 16);
-    bool known = first >> 32 == place->known && (uint32_t) first == head_sum(first >> 32, number, time, length, slot) &&
-                 (small ? small_is_right(data, length)
-                        : body_is_right(data, length, (struct message_note[]){note_of(first >> 32, number, time)})) &&
-                 number == place->stream->next;
-    if (!known) {
-        take_any(tally, place, data, length);
-        return;
-    }
     uint64_t received = atomic_load_explicit(&place->received, memory_order_relaxed) + 1;
     place->stream->next = number + 1;
     place->bytes += length;
     if (time != 0 || received % SAMPLE_EVERY == 0) {
-        take_timed(place, time, (uint32_t) (first >> 56));
+        take_timed(place, time, place->source >> 24);
         return;
     }
     atomic_store_explicit(&place->received, received, memory_order_release); /* T1 */
 }
 
-static NOINLINE void take_other(struct tally *tally, unsigned slot, const void *data, size_t length)
+static NOINLINE void take_other(struct tally *tally, struct tally_slot *place, const void *data, size_t length)
 {
-    if (length >= MESSAGE_FULL) {
-        take_known(tally, slot, data, length, false);
-    } else {
-        take_any(tally, &tally->slots[slot], data, length);
+    const uint8_t *bytes = data;
+    unsigned slot = (unsigned) (place - tally->slots);
+    bool small = length >= MESSAGE_SMALL_LEAST && length <= MESSAGE_SMALL_MOST;
+    if (length < MESSAGE_FULL || place->stream == NULL || head_source(bytes) != place->source) {
+        take_any(tally, place, data, length);
+        return;
     }
+    struct message_note note = note_of(place->source, word_load(bytes + 8), word_load(bytes + 16));
+    uint64_t base = head_base(place->source, length, slot);
+    if (note.number != place->stream->next || (uint32_t) word_load(bytes) != head_sum(base, note.number, note.time) ||
+        !(small ? small_is_right(bytes, length) : body_is_right(bytes, length, &note))) {
+        take_any(tally, place, data, length);
+        return;
+    }
+    if (small) { /* I4 */
+        place->length = length;
+        place->base = base;
+    }
+    take_next(place, note.number, note.time, length);
 }
 
-/* Nothing here but calls at the end: so a small message costs no frame on the stack. */
+/* Other calls at the end only: so a message like the one before costs no frame on the stack. */
 void tally_take(struct tally *tally, unsigned slot, const void *data, size_t length)
 {
-    if (length >= MESSAGE_SMALL_LEAST && length <= MESSAGE_SMALL_MOST) {
-        take_known(tally, slot, data, length, true);
-    } else {
-        take_other(tally, slot, data, length);
+    struct tally_slot *place = &tally->slots[slot];
+    const uint8_t *bytes = data;
+    if (length != place->length) {
+        take_other(tally, place, data, length);
+        return;
     }
+    uint64_t number = word_load(bytes + 8);
+    uint64_t time = word_load(bytes + 16);
+    if (head_source(bytes) != place->source || (uint32_t) word_load(bytes) != head_sum(place->base, number, time) ||
+        number != place->stream->next || !small_is_right(bytes, length)) {
+        take_other(tally, place, data, length);
+        return;
+    }
+    take_next(place, number, time, length);
 }
 
 uint64_t tally_received(const struct tally *tally)

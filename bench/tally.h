@@ -7,9 +7,10 @@
  * I2      A number that comes again is `repeated`; one that comes after a higher one, `reordered`, and leaves its gap;
  *         one that has not come in the end is `lost`. Each message is in one of these at most.
  * I3      A garbled message says nothing of where it belongs. So it is not lost as well: lost = missing - garbled.
- * I4      Where all of a message is checked, `known` of a slot is what the head of its last message said of where it
- *         comes from, and `stream` the one that is meant; it is of this slot. So the next one in order of the same
- *         stream, if it is a small one, is counted without looking anything up.
+ * I4      Where all of a message is checked: unless `stream` of a slot is NULL, it is the one that the slot's last message
+ *         belongs to, which is one of this slot's, and `source` is what the head said of it; unless `length` is 0, it is
+ *         that of a small message of the stream, and `base` what follows from these (message_head.h). So the next
+ *         message in order, of the same stream and length, is counted without looking anything up.
  * T1      tally_take stores `received` last, with release; tally_received loads it with acquire. Who has seen a message
  *         counted sees everything else that was counted with it.
  */
@@ -48,12 +49,14 @@ struct tally_stream {
 struct tally_slot {
     _Alignas(64) _Atomic uint64_t received;
     uint64_t bytes;
+    struct tally_stream *stream; /* I4 */
+    size_t length;
+    uint64_t base;
+    uint32_t source;
     uint64_t garbled;
     uint64_t sampled;            /* times that `last` was set */
     uint64_t last;               /* clock_now at one of the latest messages */
     struct histogram *latencies; /* one for each level, or NULL: not measured */
-    uint64_t known;              /* I4: connection and level; UINT64_MAX: nothing yet */
-    struct tally_stream *stream;
 };
 
 struct tally {

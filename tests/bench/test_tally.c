@@ -164,6 +164,33 @@ TEST(bench_tally, every_changed_bit_of_the_next_message_is_garbled)
     }
 }
 
+/* Messages of many lengths from two connections, the same ones again and again, and before some a garbled copy. */
+TEST(bench_tally, lengths_and_streams_in_any_order)
+{
+    uint64_t state = test_seed();
+    uint64_t garbled = 0;
+    uint64_t sent[4] = {0};
+    begin(1, 2, false, 600);
+    for (unsigned i = 0; i < 5000; i++) {
+        static const size_t lengths[] = {64, 64, 64, 65, 40, 56, 57, 72, 73, 128, 24, 600};
+        size_t length = lengths[random_next(&state) % (sizeof(lengths) / sizeof(lengths[0]))];
+        unsigned connection = random_next(&state) % 4 == 0;
+        struct message_note note = {connection, 0, sent[2 * connection]++, 0};
+        message_make(&maker, length, 0, &note);
+        if (random_next(&state) % 3 == 0) {
+            uint8_t *byte = &maker.data[random_next(&state) % length];
+            *byte ^= 4;
+            tally_take(&tally, 0, maker.data, length);
+            *byte ^= 4;
+            garbled++;
+        }
+        tally_take(&tally, 0, maker.data, length);
+        CHECK_EQ(tally.slots[0].garbled, garbled);
+    }
+    CHECK_EQ(tally_received(&tally), 5000 + garbled);
+    check_counts(sent, 0, 0, 0, garbled);
+}
+
 TEST(bench_tally, what_is_known_of_one_stream_is_not_taken_for_another)
 {
     static const uint64_t sent[] = {4, 3, 4, 0};
