@@ -50,6 +50,7 @@
 #include <string.h>
 
 #include "queue/kill_point.h"
+#include "queue/seldom.h"
 
 #define RING_LEVELS_MAX     8u
 #define RING_CONTROL_BYTES  ((size_t) 4096)
@@ -251,7 +252,7 @@ static inline enum ring_look ring_peek(struct ring_reader *r, struct ring_record
     uint64_t position = r->position;
     uint64_t left = r->stop - position;
     *record = (struct ring_record){0};
-    if (left == 0) {
+    if (RARELY(left == 0)) {
         enum ring_look look = ring_stretch(r);
         if (look != RING_RECORD)
             return look;
@@ -259,7 +260,7 @@ static inline enum ring_look ring_peek(struct ring_reader *r, struct ring_record
     }
     const unsigned char *at = r->data + (position & (r->capacity - 1));
     uint64_t header = atomic_load_explicit((const _Atomic uint64_t *) (const void *) at, memory_order_relaxed);
-    if (header >> 32 != RING_DATA) {
+    if (RARELY(header >> 32 != RING_DATA)) {
         struct ring_record other; /* else `record` could not stay in registers */
         enum ring_look look = ring_peek_other(r, header, &other);
         *record = other;

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "queue/copy.h"
 #include "queue/memory.h"
 #include "queue/seldom.h"
 #include "queue/status.h"
@@ -205,8 +206,8 @@ static SELDOM enum ring_end level_refuse(struct taking *t, struct ring_level *l,
 /* The message in t->buffer goes to the slot's user. `simple` as in level_share. Inlined by force: it saves a seventh of what
  * taking a small message takes, and the other place that it is called from, for large ones, keeps the compiler from doing
  * it. */
-static INLINED enum ring_end level_deliver(struct taking *t, struct ring_level *l, struct share *left, size_t length,
-                                           uint64_t start, uint64_t end, const bool simple)
+static INLINED enum ring_end level_deliver(struct taking *t, struct ring_level *l, size_t length, uint64_t start,
+                                           uint64_t end, const bool simple)
 {
     slot *s = t->slot;
     struct buffer *buffer = t->buffer;
@@ -218,7 +219,7 @@ static INLINED enum ring_end level_deliver(struct taking *t, struct ring_level *
     if (!simple && l->window != NULL) {
         ring_window_add(l->window, end, &message->token);
         count_add(&s->counts.held, 1);
-    } else if (ring_release_due(&l->ring)) {
+    } else if (RARELY(ring_release_due(&l->ring))) {
         level_look(t->session,
                    l); /* the callback may take its time: who waits for what is free already is told before */
     }
@@ -230,7 +231,7 @@ static INLINED enum ring_end level_deliver(struct taking *t, struct ring_level *
         watch_move(s, l);
     enum slot_delivered delivered = s->deliver(s->context, buffer);
     KILL_POINT(reader, delivered);
-    if (delivered != DELIVERED_DONE || !buffer_is_sole(buffer)) {
+    if (RARELY(delivered != DELIVERED_DONE || !buffer_is_sole(buffer))) {
         if (delivered == DELIVERED_REFUSED)
             return level_refuse(t, l, start);
         taking_give(t, delivered);
@@ -240,7 +241,6 @@ static INLINED enum ring_end level_deliver(struct taking *t, struct ring_level *
     if (!simple && start < l->redelivered)
         count_add(&s->counts.redelivered, 1);
     l->sequence++;
-    left->bytes -= (int64_t) length;
     if (!simple)
         t->called = delivered == DELIVERED_DONE;
     return RING_SHARE;
@@ -249,16 +249,22 @@ static INLINED enum ring_end level_deliver(struct taking *t, struct ring_level *
 static INLINED enum ring_end level_take_data(struct taking *t, struct ring_level *l, const struct ring_record *record,
                                              struct share *left, const bool simple)
 {
-    if (!taking_fits(t, record->length)) {
+    if (RARELY(!taking_fits(t, record->length))) {
         enum ring_end got = taking_prepare(t, t->session, l, record->length);
+        if (got == RING_EMPTY) {
+            left->bytes += (int64_t) record->length; /* the caller takes it for a message */
+            return level_skip_too_big(t, l, record->end);
+        }
         if (got != RING_SHARE)
-            return got == RING_EMPTY ? level_skip_too_big(t, l, record->end) : got;
+            return got;
     }
     KILL_POINT_HALF(reader, copy, buffer_data(t->buffer), record->payload, record->length);
-    memcpy(t->data, record->payload, record->length);
+    if (record->length <= COPY_SHORT)
+        copy_short(t->data, record->payload, record->length);
+    else
+        memcpy(t->data, record->payload, record->length);
     KILL_POINT(reader, copied);
-    return level_deliver(t, l, left, record->length, record->end - ring_record_bytes(record->length), record->end,
-                         simple);
+    return level_deliver(t, l, record->length, record->end - ring_record_bytes(record->length), record->end, simple);
 }
 
 static enum ring_end level_take_large(struct taking *t, struct ring_session *x, struct ring_level *l,
@@ -281,10 +287,12 @@ static enum ring_end level_take_large(struct taking *t, struct ring_session *x, 
     if (ring_large_read(held.descriptor, buffer_data(t->buffer), (size_t) held.length) != MR_OK)
         return RING_BROKEN;
     KILL_POINT(reader, large_read);
-    end = level_deliver(t, l, left, (size_t) held.length, l->ring.position, record->end, false);
-    if (end == RING_SHARE)
-        held_remove(x, index, true); /* it is what it has to be, or it could not have been read */
-    return end;
+    end = level_deliver(t, l, (size_t) held.length, l->ring.position, record->end, false);
+    if (end != RING_SHARE)
+        return end;
+    left->bytes -= (int64_t) held.length;
+    held_remove(x, index, true); /* it is what it has to be, or it could not have been read */
+    return RING_SHARE;
 }
 
 static SELDOM enum ring_end level_take_rare(struct taking *t, struct ring_session *x, struct ring_level *l,
@@ -356,10 +364,10 @@ static INLINED enum ring_end level_next(struct taking *t, struct ring_session *x
  * watched rings where messages are taken fast. */
 static INLINED bool level_gives_way(struct taking *t, const struct ring_level *l, const bool simple)
 {
-    if (t->budget->stop)
+    if (RARELY(t->budget->stop))
         return true;
     bool looks = (simple || t->called) && taking_is_second(t);
-    if (looks && taking_sees_late(t)) {
+    if (looks && RARELY(taking_sees_late(t))) {
         t->late = true;
         return true;
     }
@@ -385,12 +393,14 @@ static void level_account(struct ring_session *x, struct ring_level *l, const st
 static INLINED enum ring_end level_share(struct taking *t, struct ring_session *x, struct ring_level *l,
                                          struct share *left, const bool simple)
 {
-    while (left->records > 0 && left->bytes > 0) {
+    do {
         struct ring_record record;
         enum ring_end end = level_next(t, x, l, &record, simple);
         if (end != RING_SHARE)
             return end;
+        size_t bytes = 0;
         if (record.kind == RING_DATA) {
+            bytes = record.length;
             end = level_take_data(t, l, &record, left, simple);
         } else {
             struct ring_record rare = record; /* else `record` could not stay in registers */
@@ -398,12 +408,14 @@ static INLINED enum ring_end level_share(struct taking *t, struct ring_session *
         }
         if (end != RING_SHARE)
             return end;
-        left->records--;
         if (!simple)
             t->slot->urgent_run = l->level == MR_NORMAL ? 0 : t->slot->urgent_run + 1;
-        if (level_gives_way(t, l, simple))
+        bool over = level_gives_way(t, l, simple);
+        left->records--;
+        left->bytes -= (int64_t) bytes;
+        if (left->bytes <= 0 || over)
             return RING_SHARE;
-    }
+    } while (left->records > 0);
     return RING_SHARE;
 }
 

@@ -85,7 +85,7 @@ struct urgent_watch {
 static inline bool watch_differs(const struct urgent_watch *watch)
 {
     uint64_t differences = 0;
-    for (unsigned i = 0; i < watch->count; i++)
+    for (unsigned i = 0, count = watch->count; i < count; i++)
         differences |= atomic_load_explicit(watch->tails[i], memory_order_relaxed) ^ watch->positions[i];
     return differences != 0;
 }
@@ -165,7 +165,7 @@ struct taking {
     bool late;    /* a callback has taken its time: look at everything */
     unsigned since_harvest;
     uint64_t harvested; /* clock_now */
-    bool second;        /* one callback has returned since the last look at the clock */
+    uint8_t second;     /* 1: one callback has returned since the last look at the clock */
     unsigned until_clock;
     uint64_t clock;               /* at the last look */
     struct timespec coarse;       /* the coarse one; as it is, because this is compared after every second message */
@@ -231,8 +231,8 @@ static inline bool taking_sees_late(struct taking *t)
 /* After each callback: is it the second since the last look at the clock? */
 static inline bool taking_is_second(struct taking *t)
 {
-    t->second = !t->second;
-    return !t->second;
+    t->second ^= 1;
+    return t->second == 0;
 }
 
 /* ---- slot_linux.c ---- */

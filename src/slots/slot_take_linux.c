@@ -543,7 +543,7 @@ enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget 
     t.budget = budget;
     t.wanted = wanted;
     t.starved = t.refused = t.late = false;
-    t.second = false;
+    t.second = 0;
     t.since_harvest = 0;
     t.until_clock = s->clock_every;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &t.coarse);
