@@ -330,11 +330,11 @@ STAGES = (
     ("write", "copy", ("__memcpy", "__memmove")),
     ("write", "the caller's loop", ("round_run", "batch_write")),
     ("write", "clock, and the look at the socket when it ticks", ()),
-    ("dispatch", "peek, hand over, release, account", ("ring_session_serve", "level_")),
+    ("dispatch", "peek, hand over, release, account; up to 64 B, the copy", ("ring_session_serve", "ring_stretch", "level_", "taking_prepare")),
     ("dispatch", "copy", ("__memcpy", "__memmove")),
     ("dispatch", "deliver, but for the user's own", ("reader_deliver", "deliver_")),
     ("dispatch", "the user's callback", ("on_message",)),
-    ("dispatch", "clock", ("taking_sees_late", "clock_", "__vdso", "__clock", "0x")),
+    ("dispatch", "clock", ("taking_looks_closer", "clock_", "__vdso", "__clock", "0x")),
     ("dispatch", "turn, harvest, wake-up, sleep: the batch's, in 64", ()),
 )
 
