@@ -102,6 +102,8 @@ void slot_drop(slot *s, struct ring_session *x)
     turn_remove(&s->ready, &x->turn);
     turn_remove(&s->resting, &x->turn);
     turn_remove(&s->urgent, &x->urgent_turn);
+    if (s->sleeper == x)
+        s->sleeper = NULL;
     for (uint32_t level = 0; level < x->geometry.levels; level++)
         watch_remove(s, &x->levels[level]);
     if (x->name < s->name && !x->taken)

@@ -115,9 +115,10 @@ struct slot {
     struct ring_session *sessions;
     struct ring_guest *guests;
     size_t guests_ready;
-    struct turn_list ready;   /* connections and sessions that may have something */
-    struct turn_list resting; /* sessions that were found empty, and are to be armed */
-    struct turn_list urgent;  /* sessions with something above MR_NORMAL */
+    struct turn_list ready;       /* connections and sessions that may have something */
+    struct turn_list resting;     /* sessions that were found empty, and are to be armed */
+    struct turn_list urgent;      /* sessions with something above MR_NORMAL */
+    struct ring_session *sleeper; /* who was put to sleep last, until the next slot_take */
     struct urgent_watch watched;
     unsigned urgent_run;  /* messages above MR_NORMAL since the last other one */
     unsigned clock_every; /* messages between two looks at the clock */
