@@ -31,7 +31,7 @@
 
 #define PACKETS_MOST 32u
 /* So much is used of a ring whose size the user leaves to us, at first. */
-#define RING_SPAN_FIRST ((uint32_t) 256 << 10)
+#define RING_SPAN_FIRST ((uint32_t) 512 << 10)
 
 enum session_state {
     SESSION_NONE,    /* no session */
