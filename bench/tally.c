@@ -55,6 +55,7 @@ bool tally_open(struct tally *tally, const struct plan *plan)
     for (unsigned s = 0; tally->slots != NULL && s < plan->peer.slots; s++) {
         memset(&tally->slots[s], 0, sizeof(tally->slots[s]));
         atomic_init(&tally->slots[s].received, 0);
+        tally->slots[s].length = TALLY_NO_LENGTH;
     }
     if (tally->streams == NULL || tally->slots == NULL || (plan_stamped(plan) && !latencies_open(tally))) {
         tally_close(tally);
@@ -175,7 +176,7 @@ static bool stream_count(struct tally *tally, unsigned slot, const void *data, s
         struct tally_slot *place = &tally->slots[slot]; /* I4 */
         place->stream = stream;
         place->source = head_source(data);
-        place->length = 0;
+        place->length = TALLY_NO_LENGTH;
     }
     return true;
 }

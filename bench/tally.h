@@ -8,9 +8,10 @@
  *         one that has not come in the end is `lost`. Each message is in one of these at most.
  * I3      A garbled message says nothing of where it belongs. So it is not lost as well: lost = missing - garbled.
  * I4      Where all of a message is checked: unless `stream` of a slot is NULL, it is the one that the slot's last message
- *         belongs to, which is one of this slot's, and `source` is what the head said of it; unless `length` is 0, it is
- *         that of a small message of the stream, and `base` what follows from these (message_head.h). So the next
- *         message in order, of the same stream and length, is counted without looking anything up.
+ *         belongs to, which is one of this slot's, and `source` is what the head said of it; unless `length` is
+ *         TALLY_NO_LENGTH, it is that of a small message of the stream, and `base` what follows from these
+ *         (message_head.h). So the next message in order, of the same stream and length, is counted without looking
+ *         anything up.
  * T1      tally_take stores `received` last, with release; tally_received loads it with acquire. Who has seen a message
  *         counted sees everything else that was counted with it.
  */
@@ -45,6 +46,9 @@ struct tally_stream {
     uint32_t gap_room;
     uint32_t slot; /* that it goes to, whoever says otherwise */
 };
+
+/* No message is so long; one of 0 bytes may come. */
+#define TALLY_NO_LENGTH SIZE_MAX
 
 struct tally_slot {
     _Alignas(64) _Atomic uint64_t received;

@@ -283,6 +283,18 @@ TEST(bench_tally, the_smallest_are_only_counted)
     check_counts(sent, 0, 2, 0, 0);
 }
 
+TEST(bench_tally, what_lies_behind_an_empty_message_is_not_looked_at)
+{
+    static const uint64_t sent[] = {3};
+    static const char zeros[MESSAGE_FULL]; /* as if the first message of a stream stood there */
+    begin(1, 1, false, 0);
+    for (unsigned n = 0; n < 3; n++) {
+        tally_take(&tally, 0, zeros, 0);
+    }
+    CHECK_EQ(tally_received(&tally), 3);
+    check_counts(sent, 0, 0, 0, 0);
+}
+
 TEST(bench_tally, a_random_history_against_a_plain_array)
 {
     enum { MOST = 3000 };
