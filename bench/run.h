@@ -22,7 +22,7 @@ struct run_result {
     uint64_t writer_waits;
     uint64_t late_p50; /* of the writer that kept time worst, nanoseconds */
     uint64_t late_p99;
-    enum punctuality punctuality; /* the least that a writer with a rate was given, where the plan asks for it */
+    enum punctuality punctuality;        /* the least that a writer with a rate was given, where the plan asks for it */
     struct process_memory reader_memory; /* when all had been counted */
 };
 

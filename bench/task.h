@@ -64,7 +64,7 @@ struct writer_report {
     uint64_t late_p50;       /* how late it awoke for a message though nothing held it up, nanoseconds */
     uint64_t late_p99;
     uint64_t bytes;
-    uint32_t streams; /* connection × levels + level follows streams times, each with the number sent */
+    uint32_t streams;     /* connection × levels + level follows streams times, each with the number sent */
     uint32_t punctuality; /* enum punctuality, of one that was asked to be punctual */
 };
 
