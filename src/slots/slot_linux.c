@@ -3,7 +3,7 @@
  *
  * Path    slot_open: rendezvous_claim > inner set > listeners
  *         slot_rename: claim the new name > the old one's connections are shut down, its sessions limited (I4)
- *         slot_close: connections drained, sessions dropped (their writers have what was not acknowledged) > name > memory
+ *         slot_close: sessions dropped (their writers have what was not acknowledged), connections drained > name > memory
  */
 #include "slots/slot_linux.h"
 
@@ -223,6 +223,14 @@ void slot_close(slot *s, bool in_child, uint64_t *lost)
     KILL_POINT(reader, close_deaf);
     slot_accept_leftovers(s, true);
     ring_dismiss_guests(s, false);
+    /* First the sessions, whose turns are taken out of lists in which the connections' may stand. */
+    while (s->sessions != NULL) {
+        struct ring_session *x = s->sessions;
+        KILL_POINT(reader, close_session);
+        if (ring_session_has_hung_up(x) && ring_session_limit(x))
+            *lost += ring_session_count_left(x); /* nobody else has them */
+        slot_drop(s, x);
+    }
     while (s->connections != NULL) {
         struct connection *c = s->connections;
         plain_shut_down(c->descriptor);
@@ -230,13 +238,6 @@ void slot_close(slot *s, bool in_child, uint64_t *lost)
         if (!c->violator)
             *lost += packets;
         slot_disconnect(s, c);
-    }
-    while (s->sessions != NULL) {
-        struct ring_session *x = s->sessions;
-        KILL_POINT(reader, close_session);
-        if (ring_session_has_hung_up(x) && ring_session_limit(x))
-            *lost += ring_session_count_left(x); /* nobody else has them */
-        slot_drop(s, x);
     }
     KILL_POINT(reader, close_release);
     rendezvous_release(s->rendezvous, false);

@@ -229,3 +229,26 @@ TEST(lanes, an_end_that_sends_too_much_is_refused_by_the_library_and_dropped_and
     mouth_close(&plain);
     slots_close(small);
 }
+
+TEST(lanes, a_reader_is_closed_while_one_of_each_lane_is_connected_and_the_plain_one_waits_for_its_turn)
+{
+    slots_begin();
+    mr_reader_options options = MR_READER_OPTIONS_INIT;
+    options.queue_messages = 1; /* so the second is left in its socket, and the sender among those who have more */
+    mr_reader *narrow = slots_reader("lanes", &options);
+    struct mouth library = mouth_open(WRITTEN);
+    struct mouth plain = mouth_open(PLAIN);
+    mouth_say(&library, "by the ring", MR_NORMAL);
+    slots_expect(narrow, "by the ring");
+    char text[16];
+    size_t length;
+    CHECK_STATUS(mr_reader_read(narrow, text, sizeof text, &length, 0), MR_E_TIMEOUT); /* now the ring sleeps */
+    mouth_say(&plain, "first", MR_NORMAL);
+    mouth_say(&plain, "second", MR_NORMAL);
+    slots_expect(narrow, "first");
+    uint64_t lost;
+    CHECK_STATUS(mr_reader_close(narrow, &lost), MR_E_UNREAD);
+    CHECK_EQ(lost, 1);
+    mouth_close(&library);
+    mouth_close(&plain);
+}
