@@ -80,6 +80,8 @@ struct measured {
     struct series ratios;
     struct series late; /* of a latency, on the left: how late the writers themselves awoke, p99, µs */
     enum punctuality punctuality;
+    struct series reader_ns;   /* of a rate, on the left: what the reader's process was at work for a message, … */
+    struct series reader_busy; /* … and which part of the time, of one processor */
     struct tally_counts counts;
     char failure[400];
 };
@@ -158,6 +160,10 @@ static void measure_row(const struct options *options, struct measured *row, boo
         status = measure_side(options, first ? &scenario->left : &scenario->right, scenario->figure,
                               first ? &left : &right, &result);
         tally_add(&row->counts, &result.counts);
+        if (first && scenario->figure == FIGURE_RATE && result.counts.received > 0 && result.seconds > 0) {
+            series_add(&row->reader_ns, (double) result.reader_time / (double) result.counts.received);
+            series_add(&row->reader_busy, (double) result.reader_time / 1e9 / result.seconds);
+        }
         if (first && scenario->figure != FIGURE_RATE) {
             series_add(&row->late, (double) result.late_p99 / 1e3);
             row->punctuality = result.punctuality;
@@ -291,6 +297,10 @@ static void print_json(const struct options *options, const struct measured *row
         json_real(&json, "least", row->scenario->least);
         json_real(&json, "aim", row->scenario->aim);
         json_text(&json, "reached", judge(row));
+        if (row->scenario->figure == FIGURE_RATE) {
+            json_real(&json, "reader_ns", series_median(&row->reader_ns));
+            json_real(&json, "reader_busy", series_median(&row->reader_busy));
+        }
         if (row->scenario->figure == FIGURE_P99) {
             json_real(&json, "late_p99_us", series_median(&row->late));
             json_text(&json, "writers_priority", priority_text(row));
@@ -348,6 +358,8 @@ static int run_rows(int argc, char **argv)
         series_free(&rows[i].right);
         series_free(&rows[i].ratios);
         series_free(&rows[i].late);
+        series_free(&rows[i].reader_ns);
+        series_free(&rows[i].reader_busy);
     }
     return code;
 }

@@ -192,6 +192,21 @@ def rows_table(result):
                  [line(row) for row in result["rows"] if row["ratio"] is not None])
 
 
+def of_the_reader(row, counts):
+    """What the reader's processor has to do with it: the messages of a slot are one thread's work at a time."""
+    if not row.get("reader_busy"):
+        return ""
+    bounds = [bound for bound in (row["least"], row["aim"]) if bound and bound > row["ratio"]]
+    text = (f" The reader's process was at work {percent(row['reader_busy'], 1)} of one processor's time, "
+            f"{significant(row['reader_ns'])} ns for a message; {plain(bounds[0])} times would leave it "
+            f"{significant(1e9 / (bounds[0] * row['against_value']))} ns.")
+    steps = [counts.get(f"{path}-{row['size']}") for path in ("dispatch", "check")]
+    if all(steps):
+        text += (f" It carries out {significant(steps[0], 4)} instructions of Mailroom's for one, and {significant(steps[1], 4)} "
+                 "of the bench's check, which are the same for every peer.")
+    return text
+
+
 def of_the_machine(row, limit, counts):
     """What of an aim for a rate the machine itself allows."""
     wanted = row["aim"] * row["against_value"]
@@ -199,12 +214,12 @@ def of_the_machine(row, limit, counts):
             f"else, and never sleeps, carries {rate(limit)} here (limit-ring, in the comparison)")
     part = percent(row["value"], limit)
     if wanted > limit:
-        return f"{text}: the aim is above that, and Mailroom's ring is at {part} of it."
+        return f"{text}: the aim is above that, and Mailroom's ring is at {part} of it." + of_the_reader(row, counts)
     text += f", of which Mailroom's is at {part}. The rest goes into what that ring does not do"
     steps = [counts.get(f"{path}-{row['size']}") for path in ("write", "dispatch")]
     if all(steps):
         text += f": {significant(steps[0], 4)} instructions to write a message and {significant(steps[1], 4)} to dispatch it"
-    return text + ", and into making and checking each message of the load."
+    return text + ", and into making and checking each message of the load." + of_the_reader(row, counts)
 
 
 def of_the_wake_up(row, wake):

@@ -105,6 +105,8 @@ class Report(EndToEnd):
         text = limits(aim_row("64-1", "messages_per_second", 20e6, 5e6, 5, 12, ratio_max=13))
         self.assertIn("(what is asked for is missed): the aim would be 60.0 M", text)
         self.assertIn("the aim is above that, and Mailroom's ring is at 64 % of it. The best of the repetitions reaches the aim.", text)
+        text = limits(aim_row("64-8", "messages_per_second", 50e6, 8e6, 5, 12, reader_busy=0.97, reader_ns=19.4))
+        self.assertIn("at work 97 % of one processor's time, 19.4 ns for a message; 12 times would leave it 10.4 ns.", text)
         wake = aim_row("p50-wake", "p50_us", 5, 4, 1.4, 1.4, against="a wake-up")
         text = limits(wake, aim_row("p50-mq", "p50_us", 6, 3, None, 1, against="mq"))
         self.assertIn("takes 4.00 µs (limit-eventfd-epoll): the aim is below that.", text)
