@@ -28,7 +28,7 @@
 const struct message_pattern message_pattern = {.word = {WORDS_64(0u), WORDS_64(64u), WORDS_64(128u), WORDS_64(192u),
                                                          WORDS_64(256u), WORDS_64(320u), WORDS_64(384u), WORDS_64(448u),
                                                          WORDS_64(512u)}};
-_Static_assert((offsetof(struct message_pattern, word) + MESSAGE_FULL) % sizeof(message_pair) == 0, "aligned");
+_Static_assert((offsetof(struct message_pattern, word) + MESSAGE_FULL + 8) % sizeof(message_pair) == 0, "aligned");
 _Static_assert(MESSAGE_PLAIN_MOST == MARK_PLACE * 8 && MESSAGE_SMALL_MOST <= MESSAGE_PLAIN_MOST, "no mark in them");
 _Static_assert(MESSAGE_PATTERN >= PERIOD + RUN - 1, "a run is one piece of it");
 

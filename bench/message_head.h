@@ -25,11 +25,10 @@
 #define MESSAGE_SMALL_LEAST 40u
 #define MESSAGE_SMALL_MOST  256u
 
-/* Word j of a message, all but the head and the marks, is word[j] of this one. Behind the head it is aligned for pairs. */
+/* Word j of a message, all but the head and the marks, is word[j] of this one. Aligned for pairs. */
 #define MESSAGE_PATTERN 576u
 struct message_pattern {
-    _Alignas(16) uint64_t unused;
-    uint64_t word[MESSAGE_PATTERN];
+    _Alignas(16) uint64_t word[MESSAGE_PATTERN];
 };
 extern const struct message_pattern message_pattern;
 
@@ -121,20 +120,18 @@ static inline const message_pair *pair_at(const uint8_t *right)
     return (const message_pair *) (const void *) right;
 }
 
-/* The same of a small one, from MESSAGE_SMALL_LEAST to MESSAGE_SMALL_MOST bytes, which has no mark. */
+/* The same of a small one, from MESSAGE_SMALL_LEAST to MESSAGE_SMALL_MOST bytes, which has no mark. The pairs lie as most
+ * copies are made: a processor that has just stored two pairs is slow to load what is half of either. */
 static inline bool small_is_right(const uint8_t *data, size_t length)
 {
     const size_t step = sizeof(message_pair);
     const uint8_t *right = (const uint8_t *) message_pattern.word;
     message_pair differ = pair_load(data + length - step) ^ pair_load(right + length - step); /* some of it again */
-    differ |= pair_load(data + MESSAGE_FULL) ^ *pair_at(right + MESSAGE_FULL);
-    if (length > MESSAGE_FULL + 2 * step) {
-        differ |= pair_load(data + MESSAGE_FULL + step) ^ *pair_at(right + MESSAGE_FULL + step);
-        for (size_t end = MESSAGE_FULL + 3 * step; end < length; end += step) {
-            differ |= pair_load(data + end - step) ^ *pair_at(right + end - step);
-        }
+    uint64_t odd = word_load(data + MESSAGE_FULL) ^ message_pattern.word[MESSAGE_FULL / 8];
+    for (size_t at = MESSAGE_FULL + 8; at + step < length; at += step) {
+        differ |= pair_load(data + at) ^ *pair_at(right + at);
     }
-    return (differ[0] | differ[1]) == 0;
+    return (differ[0] | differ[1] | odd) == 0;
 }
 
 #endif
