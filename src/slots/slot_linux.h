@@ -121,7 +121,7 @@ struct slot {
     struct ring_session *sleeper; /* who was put to sleep last, until the next slot_take */
     struct urgent_watch watched;
     unsigned urgent_run;  /* messages above MR_NORMAL since the last other one */
-    unsigned clock_every; /* messages between two looks at the clock */
+    unsigned clock_every; /* looks at the coarse clock for one at clock_now */
     uint64_t spin;        /* nanoseconds, at present */
     unsigned sleeps;
     uint64_t looked_at;                /* clock_now: slot_urgent's last harvest */

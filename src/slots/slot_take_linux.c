@@ -43,7 +43,7 @@
 #define QUIET_SESSION 32u
 /* A callback that takes so long may have let something urgent wait. */
 #define LATE_NS UINT64_C(100000)
-/* The clock is looked at after so many messages at the latest. */
+/* clock_now is asked at every so many-th look at the coarse clock at the latest, and that is after every second callback. */
 #define CLOCK_MOST 64u
 /* Between messages of the reader's queue the system is asked, and whoever is awake looked at, for a small part of the time. */
 #define LOOK_NS         UINT64_C(5000)
