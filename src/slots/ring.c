@@ -62,24 +62,52 @@ bool ring_refresh(struct ring_writer *w)
     return true;
 }
 
+/* I5 */
+#define TURN_STEP ((uint64_t) 16 << 10)
+
 /* I4 */
 static uint64_t clear_of(const struct ring_writer *w)
 {
-    uint64_t rest = w->span - (w->tail & (w->capacity - 1));
+    uint64_t rest = ring_rest(w);
     uint64_t room = w->capacity - (w->tail - w->head);
+    if (w->halves) {
+        uint64_t step = TURN_STEP - w->tail % TURN_STEP;
+        rest = rest < step ? rest : step;
+    }
     return w->tail + (rest < room ? rest : room);
+}
+
+/* I5: what is left out of this half, because nearly all before it is free again; 0: nothing. */
+static uint64_t turn_back(struct ring_writer *w)
+{
+    uint64_t half = w->capacity / 2;
+    uint64_t used = w->tail & (half - 1);
+    if (!w->halves || used < TURN_STEP / 2 || !ring_refresh(w) || w->tail - w->head > used / 4)
+        return 0;
+    return half - used;
 }
 
 void *ring_claim_anew(struct ring_writer *w, uint64_t size)
 {
-    uint64_t skip = ring_skip(w, size);
+    uint64_t turn = turn_back(w);
+    uint64_t skip = turn > 0 ? turn : ring_skip(w, size);
+    uint64_t offset = w->tail & (w->capacity - 1);
+    enum ring_kind kind = offset + skip < w->capacity ? RING_HALF : RING_WRAP;
+    if (w->tail == w->turned && w->skipped > 0) { /* that claim was forgotten */
+        w->skipped = 0;
+        atomic_store_explicit(&w->control->left_out, w->left_out, memory_order_relaxed);
+    }
     if (w->tail - w->head + skip + size > w->capacity &&
         (!ring_refresh(w) || w->tail - w->head + skip + size > w->capacity))
         return NULL;
     w->clear = skip > 0 ? w->tail : clear_of(w);
     if (skip > 0) {
-        _Atomic uint64_t *header = (_Atomic uint64_t *) (void *) (w->data + (w->tail & (w->capacity - 1)));
-        atomic_store_explicit(header, (uint64_t) RING_WRAP << 32, memory_order_relaxed);
+        _Atomic uint64_t *header = (_Atomic uint64_t *) (void *) (w->data + offset);
+        atomic_store_explicit(header, (uint64_t) kind << 32, memory_order_relaxed);
+        w->left_out += w->skipped;
+        w->turned = w->tail;
+        w->skipped = skip;
+        atomic_store_explicit(&w->control->left_out, w->left_out + skip, memory_order_relaxed);
         KILL_POINT(writer, wrap);
     }
     w->claimed = w->tail + skip;
@@ -157,14 +185,18 @@ enum ring_look ring_peek_other(struct ring_reader *r, uint64_t header, struct ri
         return peek_number(r, record);
     }
     uint64_t offset = r->position & (r->capacity - 1);
-    uint64_t rest = r->capacity - offset;
-    if (header >> 32 != RING_WRAP || record->length != 0 || offset == 0 || rest >= r->tail - r->position)
+    uint64_t half = r->capacity / 2;
+    uint64_t rest = (header >> 32 == RING_HALF ? half : r->capacity) - offset; /* behind the half: more than there is */
+    if ((header >> 32 != RING_WRAP && header >> 32 != RING_HALF) || record->length != 0 || offset == 0 || rest == 0 ||
+        rest > r->capacity || rest >= r->tail - r->position)
         return RING_VIOLATION; /* nobody wraps without a record behind it */
-    atomic_store_explicit(&r->span, offset, memory_order_relaxed);
+    if (header >> 32 == RING_WRAP && offset <= half)
+        atomic_store_explicit(&r->span, offset, memory_order_relaxed);
     r->position += rest;
+    r->left_out += rest;
     r->stop = r->position;
     KILL_POINT(reader, wrap);
-    return ring_peek(r, record); /* once: offset is 0 now */
+    return ring_peek(r, record); /* once: a half begins here */
 }
 
 /* How many bytes more than half of what the writer uses are occupied. */

@@ -9,9 +9,9 @@
  *         [head, tail) are the reader's to read and nobody's to change.
  * Records Begin at multiples of 8 with a header of one word: length (32 bits), kind (8), zeros (24); then the payload,
  *         padded to 8. A record does not go round the end: a RING_WRAP fills what is left there. The writer may turn back
- *         before the end, at its `span`: memory that it has never written to costs nothing. The positions run on over
- *         what is left out, so that I1 alone keeps the bytes apart. A header of zeros is no
- *         record, so a hole punched into the memory is a violation.
+ *         before the end, at its `span` or by I5: memory that it has never written to costs nothing, and memory that was
+ *         written to a moment ago is in the processor's cache. The positions run on over what is left out, so that I1
+ *         alone keeps the bytes apart. A header of zeros is no record, so a hole punched into the memory is a violation.
  *
  * Positions are free-running 64-bit numbers of bytes; only differences of them are looked at.
  * I1      0 <= tail - head <= capacity. All three are multiples of 8.
@@ -21,6 +21,10 @@
  * I4      (the writer's own) A record that ends at `clear` or before it goes to `tail` without a look at anything: it does
  *         not go round the end, and its room is free by the head that was seen last. Where the next one has to be looked
  *         at in any case (behind a wrap record, and at first), `clear` is not beyond tail.
+ * I5      (the writer's own) With `halves`, at every 16 KiB of a half, and with three quarters of what lies before it in that
+ *         half free again, the next record goes to the beginning of the other half (RING_HALF, RING_WRAP). So a reader
+ *         that keeps up is sent everything through two times 16 KiB; and as what is left out is less than half of the
+ *         ring, at least as much as before has room when it no longer does.
  * W1/R1   ring_commit stores tail with release; ring_peek loads it with acquire. Without the pair the reader could see a
  *         length whose payload has not arrived.
  * H1/F1   ring_release stores head with release; ring_refresh loads it with acquire. Without the pair the writer could
@@ -62,6 +66,7 @@
 /* Each side's words in cache lines of their own, two of them, because processors fetch pairs. */
 struct ring_control {
     _Alignas(128) _Atomic uint64_t tail;   /* the writer's: end of what is committed */
+    _Atomic uint64_t left_out;             /* the writer's: bytes that it has turned back over; for figures alone */
     _Alignas(128) _Atomic uint64_t asleep; /* the reader's: number of this sleep; 0: never slept */
     _Alignas(128) _Atomic uint64_t head;   /* the reader's: everything before it is acknowledged */
     _Atomic uint64_t handed;               /* the reader's: everything from here on has been seen by no callback */
@@ -80,7 +85,8 @@ enum ring_kind {
     RING_DATA,  /* a message */
     RING_LARGE, /* a message that comes beside the ring; payload: its length in bytes (64 bits) */
     RING_GAP,   /* payload: how many messages were dropped here by the writer (64 bits, not 0) */
-    RING_WRAP   /* length 0: nothing up to the ring's end */
+    RING_WRAP,  /* length 0: nothing up to the ring's end */
+    RING_HALF   /* length 0, in the first half: nothing up to its end */
 };
 
 /* Sizes in bytes. A capacity is a power of two from RING_CAPACITY_MIN to RING_CAPACITY_MAX. */
@@ -113,13 +119,17 @@ struct ring_writer {
     unsigned char *data;
     uint64_t capacity;
     uint64_t span;  /* so much of it is used: at least four times the largest record, at most capacity; may only grow */
+    bool halves;    /* span is half of the capacity, or less, and either half is used as far as it is needed (I5) */
     uint64_t tail;  /* committed */
     uint64_t clear; /* I4 */
-    uint64_t claimed; /* where the claimed record begins */
-    uint64_t head;    /* as last seen, and found valid */
-    uint64_t rung;    /* the epoch for which the doorbell has been rung */
-    bool fence;       /* B: the reader makes no barrier for us */
-    bool broken;      /* head was stored by somebody who breaks I1 or I3: nothing more is written */
+    uint64_t claimed;  /* where the claimed record begins */
+    uint64_t turned;   /* where it turned back last, … */
+    uint64_t skipped;  /* … and over how many bytes; 0: never */
+    uint64_t left_out; /* and before that, over all of them */
+    uint64_t head;     /* as last seen, and found valid */
+    uint64_t rung;     /* the epoch for which the doorbell has been rung */
+    bool fence;        /* B: the reader makes no barrier for us */
+    bool broken;       /* head was stored by somebody who breaks I1 or I3: nothing more is written */
 };
 
 /* `memory` has ring_memory_bytes, all zeros. */
@@ -128,11 +138,17 @@ void ring_writer_init(struct ring_writer *w, void *memory, const struct ring_geo
 /* Loads head anew (F1). False: the reader has broken the rules (`broken`). */
 bool ring_refresh(struct ring_writer *w);
 
+/* How much of what is used lies behind the tail. */
+static inline uint64_t ring_rest(const struct ring_writer *w)
+{
+    uint64_t offset = w->tail & (w->capacity - 1);
+    return w->span - (w->halves ? offset & (w->capacity / 2 - 1) : offset);
+}
+
 /* What is left out before a record of `size` bytes, so that it does not go round the end. */
 static inline uint64_t ring_skip(const struct ring_writer *w, uint64_t size)
 {
-    uint64_t offset = w->tail & (w->capacity - 1);
-    return size > w->span - offset ? w->capacity - offset : 0;
+    return size > ring_rest(w) ? w->capacity - (w->tail & (w->capacity - 1)) : 0;
 }
 
 /* I4: does a record of `size` bytes go to `tail` as it is? */
@@ -218,6 +234,7 @@ struct ring_reader {
     uint64_t told;  /* the last `wanted` that was answered */
     uint64_t due;   /* where head has to come for half of the ring to be free, by the last look that found it was not */
     _Atomic uint64_t span; /* where the writer turned back last, for an estimate alone; read by whoever releases */
+    uint64_t left_out;     /* bytes that it has turned back over before `position` */
 };
 
 struct ring_record {
@@ -273,6 +290,16 @@ static inline enum ring_look ring_peek(struct ring_reader *r, struct ring_record
     *record =
         (struct ring_record){.payload = at + RING_HEADER, .length = length, .kind = RING_DATA, .end = position + size};
     return RING_RECORD;
+}
+
+/* Bytes that the writer has committed beyond `position`, by which it says it has left out `left_out` of the ring. */
+static inline uint64_t ring_waiting(const struct ring_control *control, uint64_t capacity, uint64_t position,
+                                    uint64_t left_out)
+{
+    uint64_t skipped = atomic_load_explicit(&control->left_out, memory_order_relaxed) - left_out;
+    uint64_t bytes = atomic_load_explicit(&control->tail, memory_order_relaxed) - position;
+    bytes = bytes < capacity ? bytes : capacity; /* nothing is known of its words */
+    return skipped < bytes ? bytes - skipped : bytes;
 }
 
 /* Is there anything beyond `position`, by one look at tail that commits to nothing? */

@@ -31,7 +31,7 @@
 #include "slots/ring.h"
 
 #define RING_MAGIC   UINT32_C(0x314e524d) /* "MRN1" */
-#define RING_VERSION 1u
+#define RING_VERSION 2u
 
 /* What the writer may have committed and unacknowledged in one ring before the answer has come, in bytes: so much a
  * reader that accepts the writer at all always accepts, whatever its ceiling. */

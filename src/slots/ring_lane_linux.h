@@ -33,10 +33,11 @@ struct ring_level {
     uint64_t limit;             /* of a limited session: position */
     struct ring_window *window; /* NULL: acknowledged as soon as it is delivered */
     uint32_t level;
-    uint8_t watched;        /* place in the slot's watch, or RING_UNWATCHED */
-    bool armed;             /* found empty, asleep: its doorbell will be rung */
-    bool paused;            /* its window is full: slot_acknowledge brings the session back */
-    _Atomic uint64_t shown; /* ring.position, now and then */
+    uint8_t watched;                 /* place in the slot's watch, or RING_UNWATCHED */
+    bool armed;                      /* found empty, asleep: its doorbell will be rung */
+    bool paused;                     /* its window is full: slot_acknowledge brings the session back */
+    _Atomic uint64_t shown;          /* ring.position, now and then */
+    _Atomic uint64_t shown_left_out; /* and ring.left_out */
 };
 
 /* A large message that has been sent, and whose record has not been reached. */

@@ -319,6 +319,7 @@ int ring_link_keep(struct ring_link *l, const void *data, size_t length, uint32_
     uint64_t handed;
     if (session_alive(l)) {
         lv->ring.span = lv->ring.capacity; /* as the layout has it */
+        lv->ring.halves = false;
         lv->copied = backlog_layout(&lv->backlog, lv->ring.capacity, lv->ring.tail, &handed);
     }
     return MR_OK;

@@ -62,6 +62,7 @@ void ring_pause(struct ring_link *l)
 static void level_widen(struct ring_link *l, struct link_level *lv)
 {
     lv->ring.span = lv->ring.capacity;
+    lv->ring.halves = false;
     session_pace(l);
 }
 

@@ -415,6 +415,7 @@ static void answer_take(struct ring_link *l, const struct ring_answer *answer, i
     bool committed = false;
     for (uint32_t level = 0; level < l->levels; level++) {
         struct ring_writer *ring = &l->level[level].ring;
+        ring->halves = ring->span <= ring->capacity / 2;
         committed = committed || ring->tail != 0;
         ring->fence = !l->barrier || (answer->packet.flags & RING_FLAG_BARRIER) == 0; /* S3 */
     }

@@ -378,8 +378,9 @@ static INLINED bool level_gives_way(struct taking *t, const struct ring_level *l
 
 static void level_account(struct ring_session *x, struct ring_level *l, const struct tally *tally)
 {
-    uint64_t waiting = l->ring.tail - l->ring.position;
+    uint64_t waiting = ring_waiting(l->ring.control, l->ring.capacity, l->ring.position, l->ring.left_out);
     atomic_store_explicit(&l->shown, l->ring.position, memory_order_relaxed);
+    atomic_store_explicit(&l->shown_left_out, l->ring.left_out, memory_order_relaxed);
     count_add(&x->messages, tally->messages);
     count_add(&x->bytes, tally->bytes);
     if (waiting + tally->bytes > atomic_load_explicit(&x->waiting_peak, memory_order_relaxed))

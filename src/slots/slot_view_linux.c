@@ -76,8 +76,8 @@ static mr_reader_writer view_session(struct ring_session *x)
                              .unacknowledged = ring_session_unacknowledged(x)};
     for (uint32_t level = 0; level < x->geometry.levels; level++) {
         const struct ring_level *l = &x->levels[level];
-        uint64_t waiting = count_get(&l->ring.control->tail) - count_get(&l->shown);
-        view.waiting += waiting <= l->ring.capacity ? waiting : l->ring.capacity;
+        view.waiting +=
+            ring_waiting(l->ring.control, l->ring.capacity, count_get(&l->shown), count_get(&l->shown_left_out));
     }
     return view;
 }

@@ -364,7 +364,7 @@ static void hostile_word(const struct hostile *h, const struct step *step)
 static void record_put(struct hostile *h, const struct place *place, const struct step *step)
 {
     static const uint32_t kinds[] = {RING_DATA, RING_DATA, RING_LARGE,   RING_LARGE,
-                                     RING_GAP,  RING_WRAP, RING_INVALID, 7};
+                                     RING_GAP,  RING_WRAP, RING_INVALID, RING_HALF};
     uint32_t kind = kinds[step->small % 8];
     uint64_t *tail = &h->tail[place->level];
     uint64_t length = kind == RING_DATA ? step->large % (place->mask / 4 + 2) : sizeof(uint64_t);
@@ -380,8 +380,11 @@ static void record_put(struct hostile *h, const struct place *place, const struc
     memory_write_word(h, place->data + (*tail & place->mask), header);
     if (kind != RING_DATA)
         memory_write_word(h, place->data + (*tail & place->mask) + RING_HEADER, number);
-    *tail += kind == RING_WRAP ? rest : ring_record_bytes((size_t) length);
-    h->sequence[place->level] += kind == RING_GAP ? number : kind != RING_WRAP;
+    bool turns = kind == RING_WRAP || kind == RING_HALF;
+    if (kind == RING_HALF)
+        rest = rest > (place->mask + 1) / 2 ? rest - (place->mask + 1) / 2 : rest;
+    *tail += turns ? rest : ring_record_bytes((size_t) length);
+    h->sequence[place->level] += kind == RING_GAP ? number : !turns;
 }
 
 static void hostile_record(struct hostile *h, const struct step *step)

@@ -248,6 +248,7 @@ TEST(violation, of_every_kind_is_found)
         {"a gap without its number", HEADER(8, RING_GAP), 8},
         {"a large one of 0", HEADER(8, RING_LARGE), 16},
         {"a wrap at the beginning", HEADER(0, RING_WRAP), RING_CAPACITY_MIN},
+        {"half a wrap at the beginning", HEADER(0, RING_HALF), RING_CAPACITY_MIN},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct both both;
@@ -262,11 +263,11 @@ TEST(violation, of_every_kind_is_found)
 
 TEST(violation, wraps_must_lead_to_a_record)
 {
-    for (int which = 0; which < 5; which++) {
+    for (int which = 0; which < 9; which++) {
         struct both both;
         struct ring_record record;
         both_begin(&both, RING_CAPACITY_MIN);
-        both_move(&both, RING_CAPACITY_MIN - 64);
+        both_move(&both, which < 6 ? RING_CAPACITY_MIN - 64 : RING_CAPACITY_MIN / 2 - 64);
         switch (which) {
         case 0: /* nothing behind it */
             raw(&both, HEADER(0, RING_WRAP), 64);
@@ -284,6 +285,22 @@ TEST(violation, wraps_must_lead_to_a_record)
             break;
         case 4: /* a record round the end */
             raw(&both, HEADER(100, RING_DATA), 112);
+            break;
+        case 5: /* to the end of the half that it is not in */
+            raw(&both, HEADER(0, RING_HALF), 64);
+            raw(&both, HEADER(8, RING_DATA), 16);
+            break;
+        case 6: /* the same with nothing behind it */
+            raw(&both, HEADER(0, RING_HALF), 64);
+            break;
+        case 7: /* another one */
+            raw(&both, HEADER(0, RING_HALF), 64);
+            raw(&both, HEADER(0, RING_HALF), 64);
+            break;
+        case 8: /* round and round */
+            raw(&both, HEADER(0, RING_HALF), 64);
+            raw(&both, HEADER(0, RING_WRAP), RING_CAPACITY_MIN / 2);
+            raw(&both, HEADER(0, RING_HALF), RING_CAPACITY_MIN / 2 - 64);
             break;
         }
         CHECK_MSG(ring_peek(&both.reader, &record) == RING_VIOLATION, "case %d", which);
@@ -340,22 +357,29 @@ struct entry {
 #define MODEL_MOST 4096u
 
 /* Random operations on a ring against a plain queue of what was put in. */
-static void model(uint64_t seed, uint64_t start, uint32_t capacity, unsigned operations)
+static void model(uint64_t seed, uint64_t start, uint32_t capacity, unsigned operations, bool halves)
 {
     struct random random = {seed};
     struct both both;
     struct entry *queue = calloc(MODEL_MOST, sizeof *queue);
     unsigned char *data = malloc(capacity / 4);
     size_t written = 0, taken = 0, released = 0;
-    uint64_t refused = 0;
+    uint64_t refused = 0, turns_back = 0, unread = 0;
     CHECK(queue != NULL && data != NULL);
     both_begin(&both, capacity);
     both_move(&both, start);
     both.writer.span = (start & (capacity - 1)) == 0 ? capacity >> seed % 4 : capacity; /* part of it, and later more */
+    if (halves) {
+        both.writer.span = capacity / 2;
+        both.writer.halves = true;
+    }
     for (unsigned i = 0; i < operations; i++) {
-        if (both.writer.span < capacity && random_below(&random, operations / 4) == 0)
+        if (both.writer.span < capacity && random_below(&random, operations / 4) == 0) {
             both.writer.span *= 2;
-        uint64_t choice = random_below(&random, 10);
+            both.writer.halves = false;
+        }
+        /* Where it may turn back, the reader keeps up half of the time. */
+        uint64_t choice = halves && i / 1000 % 2 != 0 ? 3 + random_below(&random, 7) : random_below(&random, 10);
         if (choice < 5 && written - released < MODEL_MOST) {
             struct entry entry = {.kind = RING_DATA, .seed = (unsigned char) i};
             uint64_t scale = random_below(&random, 4) == 0 ? both.writer.span / 4 : 100;
@@ -370,7 +394,11 @@ static void model(uint64_t seed, uint64_t start, uint32_t capacity, unsigned ope
             }
             uint64_t before = both.writer.tail;
             if (put(&both, entry.kind, data, entry.length)) {
+                uint64_t half = capacity / 2;
+                turns_back +=
+                    (before & (half - 1)) < half - both.writer.span / 4 && both.writer.tail - before > half / 4;
                 entry.end = both.writer.tail;
+                unread += ring_record_bytes(entry.length);
                 queue[written++ % MODEL_MOST] = entry;
             } else {
                 refused++;
@@ -380,7 +408,7 @@ static void model(uint64_t seed, uint64_t start, uint32_t capacity, unsigned ope
                     low = queue[(written - 1) % MODEL_MOST].end;
                 uint64_t rest = capacity - (before & (capacity - 1));
                 uint64_t size = ring_record_bytes(entry.length);
-                bool turns = size > both.writer.span - (before & (capacity - 1));
+                bool turns = size > ring_rest(&both.writer);
                 CHECK_MSG(before - low + (turns ? rest : 0) + size > capacity, "seed %llu, operation %u",
                           (unsigned long long) seed, i);
             }
@@ -400,15 +428,18 @@ static void model(uint64_t seed, uint64_t start, uint32_t capacity, unsigned ope
             for (size_t at = 0; entry->kind == RING_DATA && at < record.length; at++)
                 CHECK_EQ(record.payload[at], entry->seed);
             ring_advance(&both.reader, record.end);
+            unread -= ring_record_bytes(record.length);
         } else if (released < taken) {
             released += 1 + random_below(&random, taken - released);
             ring_release(&both.reader, queue[(released - 1) % MODEL_MOST].end);
         }
         CHECK(ring_writer_valid(&both.writer));
         CHECK(ring_reader_valid(&both.reader));
+        CHECK_EQ(ring_waiting(both.reader.control, capacity, both.reader.position, both.reader.left_out), unread);
     }
     CHECK(written > 100);
     CHECK(refused > 0);
+    CHECK(!halves || turns_back > 2);
     both_end(&both);
     free(queue);
     free(data);
@@ -418,11 +449,18 @@ TEST(model, agrees_with_a_plain_queue)
 {
     unsigned runs = test_campaign() ? 2000 : 40;
     for (unsigned run = 0; run < runs; run++)
-        model(test_seed() + run, 0, RING_CAPACITY_MIN << run % 3, 20000);
+        model(test_seed() + run, 0, RING_CAPACITY_MIN << run % 3, 20000, false);
+}
+
+TEST(model, agrees_where_the_writer_turns_back_to_what_was_read_a_moment_ago)
+{
+    unsigned runs = test_campaign() ? 400 : 40;
+    for (unsigned run = 0; run < runs; run++)
+        model(test_seed() + run, 0, RING_CAPACITY_MIN << (2 + run % 3), 20000, true);
 }
 
 TEST(model, agrees_near_the_end_of_all_numbers)
 {
     for (unsigned run = 0; run < 20; run++)
-        model(test_seed() + run, UINT64_MAX - 7 - (uint64_t) run * 2048, RING_CAPACITY_MIN, 20000);
+        model(test_seed() + run, UINT64_MAX - 7 - (uint64_t) run * 2048, RING_CAPACITY_MIN, 20000, false);
 }
