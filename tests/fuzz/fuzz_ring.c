@@ -106,6 +106,7 @@ static void world_make(const struct step *first)
         atomic_store(&w.control->head, start);
     } else if (first->what & 16) {
         w.writer.span = w.writer.capacity / (first->what & 32 ? 4 : 2); /* until some step makes it larger */
+        w.writer.halves = (first->what & (32 | 64)) == 64;
     }
     w.stopped = w.armed = w.asked = w.waiting = false;
     w.sent_first = w.sent_end = w.number = w.taken_first = w.taken_end = 0;
@@ -228,7 +229,7 @@ static void check_record(const struct ring_record *record, uint64_t before)
     uint64_t start = record->end - ring_record_bytes(record->length);
     DEMAND(record->length <= ring_payload_max(capacity));
     DEMAND(record->kind == RING_DATA || record->kind == RING_LARGE || record->kind == RING_GAP);
-    DEMAND(w.reader.position == start && (start == before || (start & mask) == 0));
+    DEMAND(w.reader.position == start && (start == before || (start & mask >> 1) == 0));
     DEMAND(start - before < capacity && record->end - head <= w.reader.tail - head);
     DEMAND(record->payload == w.data + ((start + RING_HEADER) & mask) || record->length == 0);
     DEMAND(record->length == 0 || ((start & mask) + RING_HEADER + record->length <= capacity));
@@ -411,8 +412,10 @@ static void world_step(struct program *program, const struct step *step)
         break;
     case 5:
         (void) ring_refresh(&w.writer);
-        if ((step->what & 1) != 0 && w.writer.span < w.writer.capacity)
+        if ((step->what & 1) != 0 && w.writer.span < w.writer.capacity) {
             w.writer.span *= 2;
+            w.writer.halves = false;
+        }
         break;
     case 6:
     case 7:
