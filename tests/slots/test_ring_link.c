@@ -91,31 +91,24 @@ static unsigned pages_used(const struct peer *peer)
 TEST(ring_link, a_reader_that_keeps_up_is_sent_everything_through_a_few_pages)
 {
     enum { MESSAGES = 40, ROUNDS = 2000 };
-    slots_begin();
-    struct rendezvous *rendezvous = slot_claim("link", MR_MESSAGE_MAX_DEFAULT);
     mr_writer_options options = MR_WRITER_OPTIONS_INIT;
-    slot_link *l = link_make_with(&options);
-    CHECK_STATUS(link_connect(l, 0), MR_OK);
-    struct peer peer;
-    peer_accept(&peer, rendezvous);
-    peer_welcome(&peer);
+    struct pair pair;
+    pair_make_with(&pair, &options);
     uint64_t next = 1;
     for (unsigned round = 0; round < ROUNDS; round++) {
         uint64_t sent = next;
         while (sent < next + MESSAGES)
-            CHECK_STATUS(send_number(l, sent++, 64), MR_OK);
-        CHECK_EQ(peer_take_numbers(&peer, 0, next), sent);
-        (void) peer_acknowledge(&peer, 0);
+            CHECK_STATUS(send_number(pair.link, sent++, 64), MR_OK);
+        CHECK_EQ(peer_take_numbers(&pair.peer, 0, next), sent);
+        (void) peer_acknowledge(&pair.peer, 0);
         next = sent;
-        CHECK(pages_used(&peer) <= 12); /* twice 16 KiB, and what a round writes beyond */
+        CHECK(pages_used(&pair.peer) <= 12); /* twice 16 KiB, and what a round writes beyond */
     }
     /* And when it does not keep up any more, there is as much room as ever. */
-    uint64_t sent = send_until_full(l, next, 64);
+    uint64_t sent = send_until_full(pair.link, next, 64);
     CHECK(sent - next >= ((uint64_t) 512 << 10) / 72 - 1);
-    CHECK_EQ(peer_take_numbers(&peer, 0, next), sent);
-    peer_die(&peer);
-    link_close(l, false);
-    rendezvous_release(rendezvous, false);
+    CHECK_EQ(peer_take_numbers(&pair.peer, 0, next), sent);
+    pair_end(&pair);
 }
 
 /* The size being left to the writer, what small messages have not needed is not there; a large one that finds no room opens
