@@ -138,6 +138,10 @@ enum started port_watch(endpoint *e, operation *o, enum wait_direction direction
 /* Queues `o` as a packet. MR_OK, or MR_E_STOPPED (then it was not taken). Never allocates, so it cannot fail else. */
 int port_post(port *p, operation *o);
 
+/* The same, as the last act of a handler on one of the port's workers, which goes on to port_wait at once, and so reaches
+ * the packet itself if nobody else does: nobody need be woken for it. */
+int port_post_last(port *p, operation *o);
+
 /* As far as can be told without asking the system and without a lock: does no packet wait in the queue? For whoever could
  * post one, or go on for a while. False where it cannot be told. */
 bool port_quiet(const port *p);

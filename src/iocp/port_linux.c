@@ -13,8 +13,9 @@
  *     that epoll keeps until a thread takes it); relief is due (`relief_at`, P4); a thread has taken one of these
  *     events and is on its way to the lock, where it looks at the queue before it sleeps again.
  * P3  A packet posted by a thread that holds a packet of this port rings nobody: that thread reaches it right after
- *     its handler. It makes relief due instead, in case the handler blocks (C15). So does a packet that is left in the
- *     queue by a thread that goes off with another.
+ *     its handler. It makes relief due instead, in case the handler blocks (C15), unless the handler has said that it
+ *     ends here (port_post_last): relief that is not needed wakes a thread all the same, from which on two of them share
+ *     out what is one's work. So does a packet that is left in the queue by a thread that goes off with another.
  * P4  relief_at or the first deadline before CLOCK_NEVER means that the timer is set for that time or an earlier one,
  *     or that it has gone off and epoll or a thread on its way to the lock holds its event.
  * P5  The threads that sleep while relief comes and finds the queue moving fast go on sleeping: a second thread makes
@@ -48,6 +49,9 @@
 #define RELIEF_PERIOD (PORT_RELIEF_NS / 2)
 /* P5: that many packets in one period is moving fast. */
 #define RELIEF_MOVED 64u
+/* C11: after a look into epoll that found nothing, the next one comes after so many packets; asking costs as much as a short
+ * packet does. While there are events, after each packet. */
+#define EVENTS_EVERY 4u
 
 /* The port whose packet this thread holds: set when port_wait hands one out, cleared when it is called again. */
 static _Thread_local uint64_t holding;
@@ -117,10 +121,11 @@ static uint64_t moved_by_others(const port *p)
     return p->taken - p->relief_mark - own_share_of(p)->taken;
 }
 
-/* Whether a sleeper must be woken for what has just been queued; the caller then writes the bell (P1 to P3). */
-static bool wake_needed(port *p)
+/* Whether a sleeper must be woken for what has just been queued; the caller then writes the bell (P1 to P3). `last`: this
+ * thread does nothing more before it calls port_wait. */
+static bool wake_needed(port *p, bool last)
 {
-    if (p->waiters == 0 || p->ringing)
+    if (p->waiters == 0 || p->ringing || (last && holding == p->id))
         return false;
     if (holding == p->id || p->first != p->last) {
         relief_make_due(p);
@@ -166,7 +171,7 @@ bool packet_queue(port *p, operation *o)
 {
     mutex_lock(&p->lock);
     queue_push(p, o);
-    bool ring = wake_needed(p);
+    bool ring = wake_needed(p, false);
     mutex_unlock(&p->lock);
     return ring;
 }
@@ -177,7 +182,7 @@ void port_ring(port *p)
     must(write(p->bell, &one, sizeof one) == sizeof one, "write to the bell");
 }
 
-int port_post(port *p, operation *o)
+static int post(port *p, operation *o, bool last)
 {
     mutex_lock(&p->lock);
     if (atomic_load_explicit(&p->stopping, memory_order_relaxed)) {
@@ -186,11 +191,21 @@ int port_post(port *p, operation *o)
     }
     assert(place_get(state_of(o)) == PLACE_IDLE);
     queue_push(p, o);
-    bool ring = wake_needed(p);
+    bool ring = wake_needed(p, last);
     mutex_unlock(&p->lock);
     if (ring)
         port_ring(p);
     return MR_OK;
+}
+
+int port_post(port *p, operation *o)
+{
+    return post(p, o, false);
+}
+
+int port_post_last(port *p, operation *o)
+{
+    return post(p, o, true);
 }
 
 static operation *deadline_owner(struct deadline *node)
@@ -226,7 +241,7 @@ enum started port_set_deadline(port *p, operation *o, uint64_t deadline)
     /* One that has come already goes through the heap too: an earlier one may be waiting there. */
     bool ring = false;
     if (deadline != CLOCK_NEVER && deadline <= clock_now() && deadlines_collect(p, deadline))
-        ring = wake_needed(p);
+        ring = wake_needed(p, false);
     timer_update(p);
     mutex_unlock(&p->lock);
     if (ring)
@@ -248,7 +263,7 @@ void port_cancel(port *p, operation *o)
         deadline_remove(&p->deadlines, &s->deadline);
         o->status = MR_E_CANCELLED;
         queue_push(p, o);
-        ring = wake_needed(p);
+        ring = wake_needed(p, false);
     }
     mutex_unlock(&p->lock);
     if (ring)
@@ -329,7 +344,7 @@ static operation *packet_take(port *p)
     if (p->taker != &own && p->first != NULL)
         relief_make_due(p);
     p->taker = &own;
-    p->events_turn = true;
+    p->events_after -= p->events_after > 0;
     wait_leave(p);
     if (e != NULL)
         endpoint_release(e, o);
@@ -343,7 +358,7 @@ int port_wait(port *p, operation **out, uint64_t deadline)
     holding = 0;
     mutex_lock(&p->lock);
     for (;;) {
-        if (p->first != NULL && !yielding && (looked || !p->events_turn)) {
+        if (p->first != NULL && !yielding && (looked || p->events_after > 0)) {
             *out = packet_take(p);
             holding = p->id;
             return MR_OK;
@@ -370,6 +385,7 @@ int port_wait(port *p, operation **out, uint64_t deadline)
                 return MR_E_TIMEOUT;
             }
             looked = true;
+            p->events_after = EVENTS_EVERY;
             continue;
         }
         uint32_t index = (uint32_t) event.data.u64;
@@ -378,7 +394,7 @@ int port_wait(port *p, operation **out, uint64_t deadline)
         } else if (index == INDEX_TIMER) {
             yielding = timer_event(p);
         } else {
-            p->events_turn = false;
+            p->events_after = 1;
             wait_leave(p);
             operation *o = endpoint_event(p, index, (uint32_t) (event.data.u64 >> 32), event.events);
             if (o != NULL) {

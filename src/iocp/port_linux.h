@@ -72,7 +72,7 @@ struct port {
     uint64_t taken;          /* packets that have left the queue */
     uint32_t waiters;        /* threads in epoll's wait, or on their way into it */
     bool ringing;            /* the bell was written, and no thread has seen it yet */
-    bool events_turn;        /* C11: whose turn it is */
+    unsigned events_after;   /* C11: packets until it is the events' turn */
     bool stopped;            /* port_stop has cancelled everything */
     uint64_t timer_at;       /* when the timer goes off; CLOCK_NEVER: seen, or never set */
     uint64_t relief_at;      /* when packets that wait are to be looked at; CLOCK_NEVER: no need */

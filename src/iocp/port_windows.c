@@ -91,6 +91,12 @@ int port_post(port *p, operation *o)
     return MR_OK;
 }
 
+/* The system knows of nothing like it. */
+int port_post_last(port *p, operation *o)
+{
+    return port_post(p, o);
+}
+
 /* The queue is the system's, which does not tell. */
 bool port_quiet(const port *p)
 {

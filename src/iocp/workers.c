@@ -7,7 +7,7 @@
  *         them without a lock, anyone reads them.
  *
  * W1  While no worker waits in port_wait and more may be started, a tick is under way (`ticking`). Each tick that
- *     finds no packet taken since it was set starts a worker. The worker that makes `waiting` 0 looks at `ticking`
+ *     finds no packet taken since it was set starts a worker (but W8). The worker that makes `waiting` 0 looks at `ticking`
  *     after it; the supervisor that makes `ticking` false looks at `waiting` after it. All four are seq_cst, so one of
  *     them sees the other. While a worker waits, the supervisor sleeps without a time-out. Likewise a worker that leaves
  *     changes `workers` before it looks at `ticking`, and the supervisor looks at `workers` after it has made that false:
@@ -22,7 +22,9 @@
  *     at `suspended` (W1's argument). Who is too many when the waiting has ended leaves after its packet.
  * W6  Closing stops the port, the workers drain it and end (growing meanwhile if they must), then the supervisor.
  * W7  A worker that has rested before each of its last packets is prompt: woken beside a busy sender, it runs at once. One
- *     that is woken again and again after no rest is not: the sender goes on, and the worker finds many messages. */
+ *     that is woken again and again after no rest is not: the sender goes on, and the worker finds many messages.
+ * W8  Where the system tells, no worker is started while `concurrency` of them run, or wait for a processor: another one
+ *     would only wait with them. The ticks go on. */
 #include "iocp/workers.h"
 
 #include <stdatomic.h>
@@ -35,7 +37,8 @@
 struct worker {
     mr_port *port;
     thread thread;
-    struct worker *next;
+    atomic_uint_fast64_t number; /* the system's; 0: not yet known */
+    struct worker *next;         /* in `alive` or `ended` */
 };
 
 struct mr_port {
@@ -60,7 +63,8 @@ struct mr_port {
     atomic_uint writers;
 
     mutex lock;
-    condition ended_all;  /* workers has become 0 */
+    condition ended_all; /* workers has become 0 */
+    struct worker *alive;
     struct worker *ended; /* to be joined and freed */
     bool ending;          /* the last worker has ended: none is started any more */
 };
@@ -89,12 +93,23 @@ static void tick_set(mr_port *p)
 
 static int worker_start(mr_port *p);
 
+/* W8: are as many workers running, or about to, as there should be? */
+static bool workers_run(mr_port *p)
+{
+    uint32_t running = 0;
+    mutex_lock(&p->lock);
+    for (const struct worker *w = p->alive; w != NULL && running < p->concurrency; w = w->next)
+        running += thread_is_running(atomic_load_explicit(&w->number, memory_order_relaxed));
+    mutex_unlock(&p->lock);
+    return running >= p->concurrency;
+}
+
 static void tick_handle(mr_port *p)
 {
     bool stuck =
         atomic_load_explicit(&p->waiting, memory_order_seq_cst) == 0 &&
         atomic_load_explicit(&p->packets, memory_order_relaxed) == atomic_load_explicit(&p->mark, memory_order_relaxed);
-    if (stuck)
+    if (stuck && !workers_run(p))
         (void) worker_start(p); /* out of threads or memory: the next tick tries again */
     atomic_store_explicit(&p->ticking, false, memory_order_seq_cst);
     /* At workers_max there is nothing to watch for until one of them comes back, and goes again. */
@@ -135,6 +150,10 @@ static bool worker_leave(struct worker *w, uint32_t wanted)
         return false;
     }
     struct worker *earlier = p->ended;
+    struct worker **place = &p->alive;
+    while (*place != w)
+        place = &(*place)->next;
+    *place = w->next;
     w->next = NULL;
     p->ended = w;
     atomic_store_explicit(&p->workers, --workers, memory_order_seq_cst); /* W1 */
@@ -177,14 +196,16 @@ static void worker_run(void *argument)
     mr_port *p = w->port;
     struct pace pace = {0};
     current = p;
+    atomic_store_explicit(&w->number, thread_number(), memory_order_relaxed);
     for (;;) {
         bool extra = atomic_load_explicit(&p->workers, memory_order_relaxed) > p->concurrency; /* W3 */
         uint64_t deadline = extra ? clock_now() + WORKER_RETIRE_NS : CLOCK_NEVER;
         operation *o;
-        uint64_t before = pace.fixed ? 0 : clock_now();
+        bool rests = !pace.fixed && port_quiet(p->backend); /* else a packet is there already */
+        uint64_t before = rests ? clock_now() : 0;
         int status = port_wait(p->backend, &o, deadline);
         if (!pace.fixed)
-            pace_note(&pace, clock_now() - before);
+            pace_note(&pace, rests ? clock_now() - before : 0);
         if (atomic_fetch_sub_explicit(&p->waiting, 1, memory_order_seq_cst) == 1)
             tick_set(p);
         if (status == MR_OK) {
@@ -220,6 +241,9 @@ static int worker_start(mr_port *p)
         if (status != MR_OK) {
             atomic_store_explicit(&p->workers, workers, memory_order_relaxed);
             atomic_fetch_sub_explicit(&p->waiting, 1, memory_order_seq_cst);
+        } else {
+            w->next = p->alive;
+            p->alive = w;
         }
     }
     mutex_unlock(&p->lock);

@@ -61,6 +61,12 @@ static inline uint64_t thread_self(void)
 uint64_t thread_self(void);
 #endif
 
+/* The system's number of the calling thread, … */
+uint64_t thread_number(void);
+/* … and whether the thread of that number, one of this process, is known to be running, or to wait for nothing but a
+ * processor. A system call or more. False where the system does not say (Windows). */
+bool thread_is_running(uint64_t number);
+
 /* For who waits for another thread to take a step that it is in the middle of: lets others run; from some rounds on by a
  * short sleep, because a thread of lower priority does not get the processor by a yield. Call it with 0, 1, 2, … */
 void thread_yield(unsigned round);

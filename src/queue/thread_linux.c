@@ -2,6 +2,7 @@
 #include "queue/thread.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
@@ -200,6 +201,28 @@ bool thread_set_prompt(bool prompt)
     now.flags &= SCHEDULING_RESET_ON_FORK;
     now.runtime = prompt ? THREAD_PROMPT_NS : usual;
     return syscall(SYS_sched_setattr, 0, &now, 0) == 0;
+}
+
+/* ---- other threads ---- */
+
+uint64_t thread_number(void)
+{
+    return (uint64_t) gettid();
+}
+
+bool thread_is_running(uint64_t number)
+{
+    char path[64];
+    char stat[128]; /* number (name) state …; a name has 15 bytes at most */
+    (void) snprintf(path, sizeof path, "/proc/self/task/%llu/stat", (unsigned long long) number);
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return false;
+    ssize_t length = read(file, stat, sizeof stat - 1);
+    close(file);
+    stat[length > 0 ? length : 0] = '\0';
+    const char *name_end = strrchr(stat, ')');
+    return name_end != NULL && strncmp(name_end, ") R", 3) == 0;
 }
 
 /* ---- the barrier of all threads ---- */

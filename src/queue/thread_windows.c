@@ -166,6 +166,17 @@ uint64_t thread_self(void)
     return GetCurrentThreadId(); /* never 0 */
 }
 
+uint64_t thread_number(void)
+{
+    return GetCurrentThreadId();
+}
+
+bool thread_is_running(uint64_t number)
+{
+    (void) number;
+    return false;
+}
+
 void thread_yield(unsigned round)
 {
     if (round < YIELDS)

@@ -546,6 +546,46 @@ TEST(port_linux, a_thread_that_the_others_do_without_goes_to_sleep_and_is_there_
     port_finish(p, NULL, NULL);
 }
 
+static void await_waiter(port *p)
+{
+    uint64_t guard = clock_now() + HANG;
+    for (unsigned waiters = 0; waiters == 0; thread_yield(0)) {
+        mutex_lock(&p->lock);
+        waiters = p->waiters;
+        mutex_unlock(&p->lock);
+        CHECK(clock_now() < guard);
+    }
+}
+
+TEST(port_linux, a_packet_that_is_posted_last_makes_no_relief_due)
+{
+    port *p = second.port = port_new();
+    condition_init(&second.changed);
+    operation o = operation_new();
+    CHECK_STATUS(port_post(p, &o), MR_OK);
+    CHECK(packet_next(p) == &o);
+    thread other;
+    CHECK_STATUS(thread_start(&other, "second", second_run, NULL), MR_OK);
+    second_ask();
+    await_waiter(p);
+    for (unsigned n = 0; n < 100; n++) {
+        CHECK_STATUS(port_post_last(p, &o), MR_OK);
+        CHECK_EQ(relief_time(p), CLOCK_NEVER);
+        CHECK(packet_next(p) == &o);
+        CHECK_EQ(relief_time(p), CLOCK_NEVER);
+    }
+    CHECK(!second_is_done());
+    CHECK_STATUS(port_post(p, &o), MR_OK); /* this one it gets by relief */
+    second_await();
+    port_stop(p);
+    mutex_lock(&second.lock);
+    second.ending = true;
+    condition_broadcast(&second.changed);
+    mutex_unlock(&second.lock);
+    thread_join(other);
+    port_finish(p, NULL, NULL);
+}
+
 TEST(port_linux, an_idle_pool_switches_no_context)
 {
     pool_open(4);

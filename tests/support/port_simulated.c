@@ -551,6 +551,11 @@ int port_post(port *p, operation *o)
     return stopped ? status_fail_plain(MR_E_STOPPED) : MR_OK;
 }
 
+int port_post_last(port *p, operation *o)
+{
+    return port_post(p, o);
+}
+
 bool port_quiet(const port *p)
 {
     (void) p;
