@@ -68,6 +68,7 @@ struct slot_config {
 struct slot_budget {
     size_t messages;
     size_t bytes;
+    uint64_t now;  /* clock_now, a moment ago; 0: to be asked */
     bool brisk;    /* it is larger than usual: slot_take returns SLOT_MORE after a callback that has taken its time */
     bool linger;   /* rings that are found empty are not put to sleep: SLOT_QUIET */
     size_t urgent; /* so many messages above MR_NORMAL may be brought besides, when either is used up */

@@ -17,10 +17,11 @@
  * follows until the turn has lasted so long: then the slot goes to the back of the port's run queue. */
 #define TURN_MESSAGES ((size_t) 64)
 #define TURN_BYTES    ((size_t) 256 * 1024)
-/* While nobody waits in the port a turn's next share is twice as large, up to so much. */
+/* A turn's next share is twice as large, up to so much; while others wait in the port, up to less. */
+#define SHARE_MESSAGES_BUSY ((size_t) 256)
 #define SHARE_MESSAGES_MOST ((size_t) 1024)
 #define SHARE_BYTES_MOST    ((size_t) 4 * 1024 * 1024)
-#define TURN_NS             UINT64_C(10000) /* where others wait in the port */
+#define TURN_NS             UINT64_C(5000)  /* where others wait in the port */
 #define TURN_ALONE_NS       UINT64_C(50000) /* where nobody does */
 
 /* A slot whose rings are empty goes round through the port so often before they are put to sleep, as long as others wait
@@ -28,6 +29,9 @@
 #define QUIET_ROUNDS 8u
 /* A turn that begins so soon after another on the same thread: the port is busy, with events perhaps that wait in it unseen. */
 #define STRAIGHT_NS UINT64_C(20000)
+
+/* So often is the page brought up to date while messages flow; what is seen of an idle reader is exact. */
+#define PUBLISH_NS UINT64_C(10000000)
 
 /* While there is no memory for normal messages the lanes are asked so often for urgent ones, for which some is kept. */
 #define STARVED_LOOK_NS UINT64_C(5000000)
@@ -74,7 +78,6 @@ struct mr_reader {
     size_t keep_bytes;
     _Atomic uint64_t direct_messages; /* handed to on_message without the queue */
     _Atomic uint64_t direct_bytes;
-    uint64_t published_at; /* by the coarse clock: the page's, by a message that was handed over so */
 
     _Atomic bool halted; /* paused, stopped or closing: stored with the lock held, loaded by any (H1) */
 
@@ -90,7 +93,8 @@ struct mr_reader {
     bool closing;
     bool close_after;              /* closed inside its own callback: the turn ends the reader */
     unsigned inside;               /* threads in calls that leave the lock meanwhile */
-    uint64_t published_writers_at; /* by the coarse clock */
+    uint64_t published_at;         /* by the coarse clock */
+    uint64_t published_writers_at; /* the same */
     enum turn_state turn;
     uint64_t callback_thread; /* who is in a turn, and so, when it calls us, inside on_message; 0: nobody */
     operation posted;
@@ -146,8 +150,9 @@ uint64_t reader_finish(mr_reader *reader);
 enum slot_delivered reader_deliver(void *context, struct buffer *buffer);
 
 /* Takes from the lanes into the queue, or directly to on_message: at most `messages`, `bytes` and what the bounds
- * leave. Called and left with the lock held, free in between; nobody else is taking. */
-enum slot_taken reader_take(mr_reader *reader, struct pool_cache *cache, size_t messages, size_t bytes, size_t *wanted);
+ * leave. `now` as in slot_budget. Called and left with the lock held, free in between; nobody else is taking. */
+enum slot_taken reader_take(mr_reader *reader, struct pool_cache *cache, size_t messages, size_t bytes, uint64_t now,
+                            size_t *wanted);
 
 /* The same for urgent messages alone, at most `messages`. */
 enum slot_taken reader_take_urgent(mr_reader *reader, struct pool_cache *cache, size_t messages, size_t *wanted);
@@ -160,6 +165,8 @@ bool reader_sees_urgent(mr_reader *reader);
 
 /* Shows the present figures on the statistics page; with the lock held. */
 void reader_publish(mr_reader *reader);
+/* The same, if that has not been done for PUBLISH_NS. */
+void reader_publish_sometimes(mr_reader *reader);
 
 /* Tells a foreign loop's handle the present state; with the lock held. */
 void reader_signal(mr_reader *reader);

@@ -76,7 +76,7 @@ static bool read_take(mr_reader *reader, struct reading *reading)
             (void) reader_take_urgent(reader, reading->cache, URGENT_MESSAGES, &wanted);
         return reader->queue.messages > 0;
     }
-    enum slot_taken taken = reader_take(reader, reading->cache, TURN_MESSAGES, TURN_BYTES, &wanted);
+    enum slot_taken taken = reader_take(reader, reading->cache, TURN_MESSAGES, TURN_BYTES, 0, &wanted);
     if (reader->queue.messages > 0)
         return true;
     if (taken == SLOT_STARVED) {

@@ -13,9 +13,6 @@
 #include "queue/seldom.h"
 #include "slots/reader_private.h"
 
-/* So often is the page brought up to date while messages are handed over directly. */
-#define PUBLISH_NS UINT64_C(10000000)
-
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -38,13 +35,9 @@ static void count_add(_Atomic uint64_t *counter, uint64_t amount)
 
 static SELDOM void deliver_publish(mr_reader *reader)
 {
-    uint64_t now = clock_coarse();
     reader->budget->ticked = false;
-    if (now - reader->published_at < PUBLISH_NS)
-        return;
-    reader->published_at = now;
     mutex_lock(&reader->lock);
-    reader_publish(reader);
+    reader_publish_sometimes(reader);
     mutex_unlock(&reader->lock);
 }
 
@@ -140,12 +133,13 @@ static size_t urgent_room(const mr_reader *reader)
     return least(URGENT_MESSAGES, rest(reader->queue_messages + URGENT_MESSAGES, reader->queue.messages));
 }
 
-enum slot_taken reader_take(mr_reader *reader, struct pool_cache *cache, size_t messages, size_t bytes, size_t *wanted)
+enum slot_taken reader_take(mr_reader *reader, struct pool_cache *cache, size_t messages, size_t bytes, uint64_t now,
+                            size_t *wanted)
 {
     size_t room_messages = rest(reader->queue_messages, reader->queue.messages);
     size_t room_bytes = rest(reader->queue_bytes, reader->queue.bytes);
     struct slot_budget budget = {
-        .messages = messages, .bytes = bytes, .brisk = messages > TURN_MESSAGES, .linger = reader->lingers};
+        .messages = messages, .bytes = bytes, .now = now, .brisk = messages > TURN_MESSAGES, .linger = reader->lingers};
     reader->keep_messages = room_messages;
     reader->keep_bytes = room_bytes;
     if (reader->on_message == NULL) { /* everything goes into the queue */

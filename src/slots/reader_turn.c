@@ -32,11 +32,16 @@
 #include "slots/reader_private.h"
 
 /* I2, with the lock held. */
+static void turn_posted(mr_reader *reader, int status)
+{
+    reader->turn = status == MR_OK
+                       ? TURN_POSTED
+                       : TURN_PARKED; /* the port is being closed under an open reader: nothing will run any more */
+}
+
 static void turn_post(mr_reader *reader)
 {
-    reader->turn = TURN_POSTED;
-    if (port_post(reader->backend, &reader->posted) != MR_OK)
-        reader->turn = TURN_PARKED; /* the port is being closed under an open reader: nothing will run any more */
+    turn_posted(reader, port_post(reader->backend, &reader->posted));
 }
 
 /* I1, with the lock held. */
@@ -144,11 +149,15 @@ static void turn_leave(mr_reader *reader, enum slot_taken taken, size_t wanted)
             turn_finish(reader);
         return;
     }
-    reader_publish(reader);
+    bool ready = !reader_halted(reader) && (reader->queue.messages > 0 || taken == SLOT_MORE || taken == SLOT_QUIET);
+    if (ready)
+        reader_publish_sometimes(reader);
+    else
+        reader_publish(reader);
     if (reader_halted(reader)) {
         reader->turn = TURN_PARKED;
-    } else if (reader->queue.messages > 0 || taken == SLOT_MORE || taken == SLOT_QUIET) {
-        turn_post(reader);
+    } else if (ready) {
+        turn_posted(reader, port_post_last(reader->backend, &reader->posted));
     } else if (taken == SLOT_STARVED) {
         turn_starve(reader, wanted);
     } else {
@@ -157,11 +166,13 @@ static void turn_leave(mr_reader *reader, enum slot_taken taken, size_t wanted)
     mutex_unlock(&reader->lock); /* I4 */
 }
 
-/* Another share at once, instead of by way of the port (I7)? */
-static bool turn_goes_on(const mr_reader *reader, enum slot_taken taken, uint64_t began)
+/* Another share at once, instead of by way of the port (I7)? Then `now` is the time. */
+static bool turn_goes_on(const mr_reader *reader, enum slot_taken taken, uint64_t began, uint64_t *now)
 {
-    return !reader_halted(reader) && (reader->queue.messages > 0 || taken == SLOT_MORE) &&
-           clock_now() - began < (port_quiet(reader->backend) ? TURN_ALONE_NS : TURN_NS);
+    if (reader_halted(reader) || (reader->queue.messages == 0 && taken != SLOT_MORE))
+        return false;
+    *now = clock_now();
+    return *now - began < (port_quiet(reader->backend) ? TURN_ALONE_NS : TURN_NS);
 }
 
 /* Until nobody else is taking: a rename on another thread, which is short. */
@@ -176,7 +187,7 @@ static size_t least(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* When this thread's last turn ended. */
+/* When this thread's last turn ended, if nobody waited in the port then; else 0. */
 static _Thread_local uint64_t turn_ended;
 
 /* Is what is found empty to be left awake (I7)? */
@@ -199,6 +210,7 @@ static void turn_run(mr_reader *reader)
     enum slot_taken taken;
     size_t wanted = 0;
     uint64_t began = clock_now();
+    uint64_t now = began;
     size_t messages = TURN_MESSAGES;
     size_t bytes = TURN_BYTES;
     mutex_lock(&reader->lock);
@@ -210,22 +222,23 @@ static void turn_run(mr_reader *reader)
         taken = SLOT_MORE;
         reader->lingers = turn_lingers(reader, began);
         if (!reader_halted(reader) && reader->queue.messages == 0)
-            taken = reader_take(reader, cache, messages, bytes, &wanted);
+            taken = reader_take(reader, cache, messages, bytes, now, &wanted);
         if (reader->queue.messages > 0) {
             reader_publish(reader); /* what waits is seen while callbacks take their time */
             turn_deliver(reader, cache);
         }
         bool quiet = port_quiet(reader->backend);
-        messages = quiet ? least(2 * messages, SHARE_MESSAGES_MOST) : TURN_MESSAGES;
-        bytes = quiet ? least(2 * bytes, SHARE_BYTES_MOST) : TURN_BYTES;
-    } while (turn_goes_on(reader, taken, began));
+        messages = least(2 * messages, quiet ? SHARE_MESSAGES_MOST : SHARE_MESSAGES_BUSY);
+        bytes = least(2 * bytes, quiet ? SHARE_BYTES_MOST : TURN_BYTES);
+    } while (turn_goes_on(reader, taken, began, &now));
     reader->callback_thread = 0;
     process_cache_return(cache);
     turn_await(reader); /* what follows asks the slot */
     reader->lingers = false;
     reader->quiet_rounds = turn_count(reader) != before ? 0 : reader->quiet_rounds + 1;
+    bool quiet = port_quiet(reader->backend);
     turn_leave(reader, taken, wanted);
-    turn_ended = clock_now();
+    turn_ended = quiet ? clock_now() : 0;
 }
 
 void turn_on_ready(void *context)

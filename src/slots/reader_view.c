@@ -43,10 +43,17 @@ void reader_publish(mr_reader *reader)
     };
     slot_publish(reader->slot, &figures);
     uint64_t now = clock_coarse();
+    reader->published_at = now;
     if (now - reader->published_writers_at >= PUBLISH_WRITERS_NS) {
         reader->published_writers_at = now;
         slot_publish_writers(reader->slot);
     }
+}
+
+void reader_publish_sometimes(mr_reader *reader)
+{
+    if (clock_coarse() - reader->published_at >= PUBLISH_NS)
+        reader_publish(reader);
 }
 
 void reader_signal(mr_reader *reader)
@@ -69,7 +76,7 @@ static void reader_look(mr_reader *reader)
         if (reader->taking)
             condition_wait(&reader->changed, &reader->lock);
         else
-            taken = reader_take(reader, cache, reader->queue_messages, reader->queue_bytes, &wanted);
+            taken = reader_take(reader, cache, reader->queue_messages, reader->queue_bytes, 0, &wanted);
     }
     reader_signal(reader);
     reader_publish(reader);

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "queue/switch_mark_linux.h"
 #include "slots/access.h"
 #include "slots/backend.h"
 #include "slots/janitor_linux.h"
@@ -24,6 +25,8 @@
  * several messages. */
 #define HARVEST_MESSAGES 64u
 #define HARVEST_NS       UINT64_C(20000)
+/* The same where other slots wait in the port: then this is about how long it takes until all of them have had their turn. */
+#define HARVEST_BUSY_NS UINT64_C(500000)
 
 struct uid_count {
     uint32_t uid;
@@ -121,10 +124,10 @@ struct slot {
     struct ring_session *sleeper; /* who was put to sleep last, until the next slot_take */
     struct urgent_watch watched;
     unsigned urgent_run;  /* messages above MR_NORMAL since the last other one */
-    unsigned clock_every; /* looks at the coarse clock for one at clock_now */
+    unsigned clock_every; /* looks for one at clock_now */
     uint64_t spin;        /* nanoseconds, at present */
     unsigned sleeps;
-    uint64_t looked_at;                /* clock_now: slot_urgent's last harvest */
+    uint64_t harvested;                /* clock_now: when the inner set was last asked */
     struct slot_listener listeners[2]; /* by enum rendezvous_socket */
     uint64_t name;                     /* how many names there have been before this one */
     size_t old;                        /* connections and sessions of those, with something left to take perhaps */
@@ -165,19 +168,25 @@ struct taking {
     bool refused; /* deliver has refused a message: nothing further */
     bool late;    /* a callback has taken its time: look at everything */
     unsigned since_harvest;
-    uint64_t harvested; /* clock_now */
-    uint8_t second;     /* 1: one callback has returned since the last look at the clock */
-    unsigned until_clock;
-    uint64_t clock;               /* at the last look */
-    struct timespec coarse;       /* the coarse one; as it is, because this is compared after every second message */
-    struct buffer *buffer;        /* for messages of rings; used again while nobody else holds it */
-    char *data;                   /* in it */
-    size_t fit_least;             /* so long are the messages that go into it as it is, … */
-    size_t fits;                  /* … and so many lengths there are; 0: it has to be prepared for a level first */
-    struct ring_session *session; /* whose rings are being taken from */
-    unsigned skipped;             /* of its records, in this share, such as were no messages */
-    bool called;                  /* the last message has been seen by a callback */
-    struct plain_receiver plain;  /* large: only what must be is initialised */
+    uint64_t harvest_ns; /* HARVEST_NS or HARVEST_BUSY_NS */
+    uint8_t second;      /* 1: one callback has returned since the last look */
+    /* What tells that a callback has taken its time (slot_look_linux.c). */
+    volatile const uint64_t *mark; /* holds switch_mark() as long as the thread has not left the processor */
+    unsigned until_coarse;         /* looks until the coarse clock is read, … */
+    unsigned coarse_every;         /* … from one time to the next, … */
+    unsigned until_clock;          /* … and until clock_now is */
+    struct timespec coarse;        /* as last read */
+    uint64_t clock;                /* the same of clock_now, after a callback … */
+    uint64_t seen;                 /* … or in any case, for the harvest; and so many times */
+    unsigned seen_used;            /* … it has been used for that */
+    struct buffer *buffer;         /* for messages of rings; used again while nobody else holds it */
+    char *data;                    /* in it */
+    size_t fit_least;              /* so long are the messages that go into it as it is, … */
+    size_t fits;                   /* … and so many lengths there are; 0: it has to be prepared for a level first */
+    struct ring_session *session;  /* whose rings are being taken from */
+    unsigned skipped;              /* of its records, in this share, such as were no messages */
+    bool called;                   /* the last message has been seen by a callback */
+    struct plain_receiver plain;   /* large: only what must be is initialised */
 };
 
 static inline void count_add(_Atomic uint64_t *counter, uint64_t amount)
@@ -215,19 +224,37 @@ static inline bool taking_allows_urgent(const struct taking *t)
     return (!budget_spent(t->budget) || t->budget->urgent > 0) && !taking_stopped(t);
 }
 
-/* What follows from another tick (`coarse`), or is due. */
-bool taking_looks_closer(struct taking *t, const struct timespec *coarse, bool due);
+/* ---- slot_look_linux.c ---- */
 
-/* Is the clock's tick another one, or has so much time passed that everything is to be looked at? */
+/* Looks at the ring among the watched ones, perhaps in the place of another; its position has changed; it goes. */
+void watch_put(struct slot *s, struct ring_session *x);
+static inline void watch_move(struct slot *s, const struct ring_level *l)
+{
+    if (l->watched != RING_UNWATCHED)
+        s->watched.positions[l->watched] = l->ring.position;
+}
+void watch_remove(struct slot *s, struct ring_level *l);
+
+/* Is something urgent there, as far as is known? Its sessions are in the urgent list then. */
+bool slot_has_urgent(slot *s);
+
+/* Begins to watch the time, and the thread; … */
+void taking_begin_clock(struct taking *t);
+/* … ends that. */
+void taking_end_clock(struct taking *t);
+/* The thread has left the processor, or it is a clock's turn. */
+bool taking_looks_closer(struct taking *t);
+
+/* Has so much time passed, perhaps, that everything is to be looked at? */
 static inline bool taking_sees_late(struct taking *t)
 {
-    struct timespec coarse;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &coarse);
-    bool due = --t->until_clock == 0;
-    if (coarse.tv_nsec == t->coarse.tv_nsec && coarse.tv_sec == t->coarse.tv_sec && !due)
+    if (*t->mark == switch_mark() && --t->until_coarse != 0)
         return false;
-    return taking_looks_closer(t, &coarse, due);
+    return taking_looks_closer(t);
 }
+
+/* Has so much time passed that the inner set is to be asked again? */
+bool taking_is_due(struct taking *t);
 
 /* After each callback: is it the second since the last look at the clock? */
 static inline bool taking_is_second(struct taking *t)
@@ -251,15 +278,6 @@ static inline bool slot_serves(const slot *s, uint64_t name)
 
 /* Whose turn it is, when the last connection of a name has ended (slot_take_linux.c, I4). */
 void slot_next_name(slot *s);
-
-/* Looks at the ring among the watched ones, perhaps in the place of another; its position has changed; it goes. */
-void watch_put(struct slot *s, struct ring_session *x);
-static inline void watch_move(struct slot *s, const struct ring_level *l)
-{
-    if (l->watched != RING_UNWATCHED)
-        s->watched.positions[l->watched] = l->ring.position;
-}
-void watch_remove(struct slot *s, struct ring_level *l);
 
 /* Has the inner set tell that there is something to do. Any thread that keeps the slot alive. */
 void slot_nudge(slot *s);

@@ -22,9 +22,10 @@
  *         socket, which would keep it in the set, with a pointer to freed memory. Nothing is freed during a harvest, nor
  *         while deliver runs (slot_rename frees nothing).
  * Urgent  After every second message at least the watched rings above MR_NORMAL are looked at. Those that are not
- *         watched ring, where they are armed. After HARVEST_MESSAGES, and when a callback has taken its time, the inner
- *         set is asked again, and in the latter case who is awake is looked at, because an awake ring does not ring.
- *         What is found goes into the urgent list, which comes first, but for one other message after URGENT_RUN.
+ *         watched ring, where they are armed. After HARVEST_MESSAGES, and when a callback has taken its time
+ *         (slot_look_linux.c), the inner set is asked again, and in the latter case who is awake is looked at, because an
+ *         awake ring does not ring. What is found goes into the urgent list, which comes first, but for one other message
+ *         after URGENT_RUN.
  */
 #include <errno.h>
 #include <sys/epoll.h>
@@ -41,10 +42,6 @@
  * while others are busy. Looking is cheaper than arming. */
 #define QUIET_TURNS   64u
 #define QUIET_SESSION 32u
-/* A callback that takes so long may have let something urgent wait. */
-#define LATE_NS UINT64_C(100000)
-/* clock_now is asked at every so many-th look at the coarse clock at the latest, and that is after every second callback. */
-#define CLOCK_MOST 64u
 /* Between messages of the reader's queue the system is asked, and whoever is awake looked at, for a small part of the time. */
 #define LOOK_NS         UINT64_C(5000)
 #define LOOK_SESSION_NS UINT64_C(200)
@@ -57,61 +54,6 @@ enum serving {
     SERVED_OVER,
     SERVED_STARVED
 };
-
-/* ---- the watch ---- */
-
-static void watch_forget(struct slot *s, unsigned place)
-{
-    struct urgent_watch *watch = &s->watched;
-    watch->levels[place]->watched = RING_UNWATCHED;
-    unsigned last = --watch->count;
-    if (place == last)
-        return;
-    watch->tails[place] = watch->tails[last];
-    watch->positions[place] = watch->positions[last];
-    watch->sessions[place] = watch->sessions[last];
-    watch->levels[place] = watch->levels[last];
-    watch->levels[place]->watched = (uint8_t) place;
-}
-
-void watch_remove(struct slot *s, struct ring_level *l)
-{
-    if (l->watched != RING_UNWATCHED)
-        watch_forget(s, l->watched);
-}
-
-void watch_put(struct slot *s, struct ring_session *x)
-{
-    struct urgent_watch *watch = &s->watched;
-    if (x->limited)
-        return;
-    for (uint32_t level = MR_URGENT; level < x->geometry.levels; level++) {
-        struct ring_level *l = &x->levels[level];
-        if (l->watched != RING_UNWATCHED || l->paused)
-            continue;
-        if (watch->count == WATCH_ROOM)
-            watch_forget(s, watch->oldest++ % WATCH_ROOM);
-        unsigned place = watch->count++;
-        watch->tails[place] = &l->ring.control->tail;
-        watch->positions[place] = l->ring.position;
-        watch->sessions[place] = x;
-        watch->levels[place] = l;
-        l->watched = (uint8_t) place;
-    }
-}
-
-/* Is something urgent there, as far as is known? */
-static bool slot_has_urgent(slot *s)
-{
-    const struct urgent_watch *watch = &s->watched;
-    if (watch_differs(watch)) {
-        for (unsigned i = 0; i < watch->count; i++) {
-            if (atomic_load_explicit(watch->tails[i], memory_order_relaxed) != watch->positions[i])
-                turn_push(&s->urgent, &watch->sessions[i]->urgent_turn);
-        }
-    }
-    return s->urgent.first != NULL;
-}
 
 /* ---- the inner set ---- */
 
@@ -228,24 +170,6 @@ void slot_next_name(slot *s)
         if (x->name == s->oldest && !x->taken)
             turn_push(&s->ready, &x->turn);
     }
-}
-
-/* ---- the clock ---- */
-
-SELDOM bool taking_looks_closer(struct taking *t, const struct timespec *coarse, bool due)
-{
-    bool late = coarse->tv_nsec != t->coarse.tv_nsec || coarse->tv_sec != t->coarse.tv_sec;
-    t->coarse = *coarse;
-    t->budget->ticked = t->budget->ticked || late;
-    if (!due)
-        return late;
-    uint64_t now = clock_now();
-    late = late || now - t->clock >= LATE_NS;
-    t->clock = now;
-    unsigned *every = &t->slot->clock_every;
-    *every = late ? 1 : *every < CLOCK_MOST ? 2 * *every : CLOCK_MOST;
-    t->until_clock = *every;
-    return late;
 }
 
 /* ---- sleeping ---- */
@@ -493,7 +417,7 @@ static void slot_open_doors(slot *s, struct taking *t)
 
 static void taking_harvest(slot *s, struct taking *t)
 {
-    t->harvested = clock_now();
+    s->harvested = clock_now();
     (void) slot_harvest(s);
     if (t->late)
         slot_look_around(s);
@@ -517,7 +441,7 @@ static enum serving slot_serve(slot *s, struct taking *t)
                 slot_look_around(s);
                 return SERVED_OVER;
             }
-            if (t->late || clock_now() - t->harvested >= HARVEST_NS)
+            if (t->late || taking_is_due(t))
                 taking_harvest(s, t);
             t->late = false;
             t->since_harvest = 0;
@@ -563,9 +487,8 @@ enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget 
     t.starved = t.refused = t.late = false;
     t.second = 0;
     t.since_harvest = 0;
-    t.until_clock = s->clock_every;
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &t.coarse);
-    t.clock = t.harvested = clock_now();
+    t.harvest_ns = s->port == NULL || port_quiet(s->port) ? HARVEST_NS : HARVEST_BUSY_NS;
+    taking_begin_clock(&t);
     t.buffer = NULL;
     t.session = NULL;
     t.fit_least = t.fits = 0;
@@ -577,19 +500,25 @@ enum slot_taken slot_take(slot *s, struct pool_cache *cache, struct slot_budget 
     t.plain.buffer = t.plain.overflow = NULL;
     enum serving serving = SERVED_ALL;
     slot_serve_sleeper(s, &t);
-    for (;;) {
+    bool asks = s->ready.first == NULL || t.clock - s->harvested >= t.harvest_ns;
+    for (;; asks = true) {
         if (!s->listeners[0].in_set || !s->listeners[1].in_set)
             slot_next_name(s);
         size_t old = s->old;
-        bool more = slot_harvest(s);
+        bool more = false;
+        if (asks) {
+            s->harvested = t.clock;
+            more = slot_harvest(s);
+        }
         serving = slot_serve(s, &t);
         if (serving == SERVED_ALL && budget->linger && s->ready.first != NULL)
             serving = SERVED_QUIET;
         if (serving != SERVED_ALL)
             break;
-        if (slot_rest(s) && !more && s->old == old)
-            break;
+        if (asks && slot_rest(s) && !more && s->old == old)
+            break; /* nobody sleeps before the set was asked */
     }
+    taking_end_clock(&t);
     if (t.buffer != NULL)
         buffer_release(t.buffer, cache);
     plain_receiver_clear(&t.plain);
@@ -608,9 +537,9 @@ bool slot_urgent(slot *s)
     if (slot_has_urgent(s))
         return true;
     uint64_t now = clock_now();
-    if (now - s->looked_at < LOOK_NS + s->ready.count * LOOK_SESSION_NS)
+    if (now - s->harvested < LOOK_NS + s->ready.count * LOOK_SESSION_NS)
         return false;
-    s->looked_at = now;
+    s->harvested = now;
     (void) slot_harvest(s);
     slot_look_around(s);
     atomic_store_explicit(&s->holds, s->ready.first != NULL || s->resting.first != NULL, memory_order_relaxed);

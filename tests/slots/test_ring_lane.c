@@ -1,9 +1,11 @@
 /* test_ring_lane.c: the reader's end of the ring, from a writer that the test makes of its parts. */
 #include "ring_fake_linux.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <sys/resource.h>
 
+#include "queue/switch_mark_linux.h"
 #include "slots/ring_ceiling.h"
 
 /* ---- readers ---- */
@@ -856,6 +858,80 @@ TEST(urgent, overtakes_from_the_same_another_and_a_new_writer)
     place_end(&place);
     for (int i = 0; i < 3; i++)
         fake_close(&fake[i]);
+}
+
+/* Messages that are taken as fast as they can be, but for one whose callback sleeps, or works. */
+struct quick {
+    struct counter entered;
+    struct counter gate;
+    bool works;
+    _Atomic uint64_t after;  /* messages since the callback slept … */
+    _Atomic uint64_t urgent; /* … until an urgent one came; 0: it has not */
+};
+
+static void take_quickly(mr_reader *reader, const mr_message *message, void *context)
+{
+    struct quick *quick = context;
+    (void) reader;
+    if (message->length == 4) { /* "hold" */
+        counter_add(&quick->entered, 1);
+        while (quick->works && counter_get(&quick->gate) < counter_get(&quick->entered)) {}
+        counter_await(&quick->gate, counter_get(&quick->entered));
+        atomic_store(&quick->after, 0);
+        return;
+    }
+    atomic_fetch_add_explicit(&quick->after, 1, memory_order_relaxed);
+    if (message->priority > MR_NORMAL)
+        atomic_store(&quick->urgent, atomic_load(&quick->after));
+}
+
+/* The clocks are looked at seldom by then. How many messages at most, until the urgent one has come? */
+static void quick_rounds(bool works, uint64_t most)
+{
+    struct place place;
+    struct quick quick = {.works = works};
+    mr_reader_options options = place_options(&place);
+    counter_init(&quick.entered);
+    counter_init(&quick.gate);
+    options.on_message = take_quickly;
+    options.context = &quick;
+    place.reader = slots_reader("ring", &options);
+    struct fake fake;
+    fake_open(&fake, "ring", 2);
+    CHECK_STATUS(fake_await_answer(&fake), MR_OK);
+    for (unsigned round = 1; round <= 5; round++) {
+        for (unsigned n = 0; n < 20000; n++)
+            while (!fake_send(&fake, MR_NORMAL, "n", 1))
+                sched_yield();
+        while (!fake_send(&fake, MR_NORMAL, "hold", 4))
+            sched_yield();
+        counter_await(&quick.entered, round);
+        for (unsigned n = 0; n < 1000; n++)
+            CHECK(fake_send(&fake, MR_NORMAL, "n", 1));
+        atomic_store(&quick.urgent, 0);
+        struct fake new;
+        fake_open(&new, "ring", 2);
+        fake_text(&new, MR_URGENT, "urgent");
+        usleep(10000); /* more than a tick of the coarse clock */
+        counter_add(&quick.gate, 1);
+        fake_await_taken(&new, MR_URGENT);
+        uint64_t place_of_it = atomic_load(&quick.urgent);
+        CHECK_MSG(place_of_it >= 1 && place_of_it <= most, "it was number %llu", (unsigned long long) place_of_it);
+        fake_await_taken(&fake, MR_NORMAL);
+        fake_close(&new);
+    }
+    place_end(&place);
+    fake_close(&fake);
+}
+
+TEST(urgent, from_a_new_writer_passes_after_one_long_callback_among_thousands_that_were_quick)
+{
+    quick_rounds(false, 2);
+    switch_mark_refuse(true);
+    quick_rounds(false, 2);
+    quick_rounds(true, 2);
+    switch_mark_refuse(false);
+    quick_rounds(true, 34); /* docs/semantics.md */
 }
 
 /* ---- acknowledging ---- */
