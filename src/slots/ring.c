@@ -47,6 +47,7 @@ void ring_writer_init(struct ring_writer *w, void *memory, const struct ring_geo
                               .data = (unsigned char *) memory + data_offset(geometry, level),
                               .capacity = geometry->capacity[level],
                               .span = geometry->capacity[level],
+                              .most = geometry->capacity[level],
                               .fence = true};
 }
 
@@ -61,6 +62,9 @@ bool ring_refresh(struct ring_writer *w)
     w->head = head;
     return true;
 }
+
+/* N2: in bytes. */
+#define RING_ENOUGH ((uint64_t) 128 << 10)
 
 /* I5 */
 #define TURN_STEP ((uint64_t) 16 << 10)
@@ -87,10 +91,27 @@ static uint64_t turn_back(struct ring_writer *w)
     return half - used;
 }
 
+/* I6. True: the record goes to `tail`. */
+static bool widen(struct ring_writer *w, uint64_t size)
+{
+    if (w->span == w->capacity || 2 * w->span > w->most || !ring_refresh(w) || w->tail - w->head <= w->span / 4)
+        return false;
+    while (2 * w->span <= w->most && w->span < w->capacity && ring_skip(w, size) > 0) {
+        w->span *= 2;
+        if (w->span > w->capacity / 2) {
+            w->span = w->capacity;
+            w->halves = false;
+        }
+    }
+    return ring_skip(w, size) == 0;
+}
+
 void *ring_claim_anew(struct ring_writer *w, uint64_t size)
 {
     uint64_t turn = turn_back(w);
     uint64_t skip = turn > 0 ? turn : ring_skip(w, size);
+    if (turn == 0 && skip > 0 && widen(w, size))
+        skip = 0;
     uint64_t offset = w->tail & (w->capacity - 1);
     enum ring_kind kind = offset + skip < w->capacity ? RING_HALF : RING_WRAP;
     if (w->tail == w->turned && w->skipped > 0) { /* that claim was forgotten */
@@ -190,8 +211,8 @@ enum ring_look ring_peek_other(struct ring_reader *r, uint64_t header, struct ri
     if ((header >> 32 != RING_WRAP && header >> 32 != RING_HALF) || record->length != 0 || offset == 0 || rest == 0 ||
         rest > r->capacity || rest >= r->tail - r->position)
         return RING_VIOLATION; /* nobody wraps without a record behind it */
-    if (header >> 32 == RING_WRAP && offset <= half)
-        atomic_store_explicit(&r->span, offset, memory_order_relaxed);
+    if (header >> 32 == RING_WRAP)
+        atomic_store_explicit(&r->span, offset <= half ? offset : r->capacity, memory_order_relaxed);
     r->position += rest;
     r->left_out += rest;
     r->stop = r->position;
@@ -199,13 +220,15 @@ enum ring_look ring_peek_other(struct ring_reader *r, uint64_t header, struct ri
     return ring_peek(r, record); /* once: a half begins here */
 }
 
-/* How many bytes more than half of what the writer uses are occupied. */
-static uint64_t beyond_half(const struct ring_reader *r, uint64_t occupied)
+/* How many bytes more are occupied than a writer is let wait for (N2): half of what it uses; but of a large ring only what keeps
+ * the reader busy until the writer has been woken. */
+static uint64_t beyond_enough(const struct ring_reader *r, uint64_t occupied)
 {
     uint64_t span = atomic_load_explicit(&r->span, memory_order_relaxed);
     uint64_t left_out = r->capacity - span;
     uint64_t used = occupied > span && occupied > left_out ? occupied - left_out : occupied;
-    return used > span / 2 ? used - span / 2 : 0;
+    uint64_t enough = span / 2 < RING_ENOUGH ? span / 2 : span / 8 > RING_ENOUGH ? span / 8 : RING_ENOUGH;
+    return used > enough ? used - enough : 0;
 }
 
 bool ring_release_look(struct ring_reader *r, uint64_t position)
@@ -217,10 +240,10 @@ bool ring_release_look(struct ring_reader *r, uint64_t position)
         return false;
     /* All that it had committed when it asked. A tail that breaks the rules deceives the one who waits, and nobody else. */
     uint64_t tail = atomic_load_explicit(&r->control->tail, memory_order_relaxed);
-    uint64_t beyond = beyond_half(r, tail - head);
+    uint64_t beyond = beyond_enough(r, tail - head);
     if (beyond > 0 && position != tail) {
         r->due = head + beyond;
-        return false; /* there is more to deliver before the writer is needed: wake it once for half of the ring */
+        return false; /* there is more to deliver before the writer is needed: wake it once for most of the ring */
     }
     r->told = wanted;
     return true;

@@ -25,6 +25,9 @@
  *         half free again, the next record goes to the beginning of the other half (RING_HALF, RING_WRAP). So a reader
  *         that keeps up is sent everything through two times 16 KiB; and as what is left out is less than half of the
  *         ring, at least as much as before has room when it no longer does.
+ * I6      (the writer's own) At its span's end, with more than a quarter of the span still occupied, it goes on into twice as
+ *         much, as long as that is not more than `most`: what is left out would be room that a reader who is behind does
+ *         not give back soon.
  * W1/R1   ring_commit stores tail with release; ring_peek loads it with acquire. Without the pair the reader could see a
  *         length whose payload has not arrived.
  * H1/F1   ring_release stores head with release; ring_refresh loads it with acquire. Without the pair the writer could
@@ -119,6 +122,7 @@ struct ring_writer {
     unsigned char *data;
     uint64_t capacity;
     uint64_t span;  /* so much of it is used: at least four times the largest record, at most capacity; may only grow */
+    uint64_t most;  /* up to this, by itself (I6) */
     bool halves;    /* span is half of the capacity, or less, and either half is used as far as it is needed (I5) */
     uint64_t tail;  /* committed */
     uint64_t clear; /* I4 */

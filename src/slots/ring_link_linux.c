@@ -21,6 +21,15 @@
 
 #define RING_BYTES_DEFAULT ((uint32_t) 1 << 20)
 
+/* Links of this process whose rings' size is left to us. */
+static _Atomic uint64_t link_count;
+
+uint64_t ring_link_share(void)
+{
+    uint64_t count = atomic_load_explicit(&link_count, memory_order_relaxed);
+    return RING_SPANS_BYTES / (count > 0 ? count : 1);
+}
+
 static int identity_make(uint64_t *identity)
 {
     *identity = 0;
@@ -48,6 +57,7 @@ int ring_link_make(slot_link **out, const mr_writer_options *options)
     l->levels = options->levels;
     l->ring_bytes = (uint32_t) bytes;
     l->widens = options->ring_bytes == 0;
+    atomic_fetch_add_explicit(&link_count, l->widens, memory_order_relaxed);
     l->owner = UINT32_MAX;
     l->spin_ns = l->spin_most_ns = (uint64_t) options->spin_us * 1000u;
     for (uint32_t level = 0; level < l->levels; level++)
@@ -260,6 +270,7 @@ void ring_link_clear(struct ring_link *l, bool in_child)
     endpoint_end(l->watched, in_child);
     endpoint_end(l->retired, in_child);
     larges_close(l);
+    atomic_fetch_sub_explicit(&link_count, l->widens, memory_order_relaxed);
     for (uint32_t level = 0; level < l->levels; level++)
         backlog_clear(&l->level[level].backlog);
     if (l->memory != NULL && !in_child) /* a child has no copy of it, and perhaps something else in its place */
@@ -318,7 +329,7 @@ int ring_link_keep(struct ring_link *l, const void *data, size_t length, uint32_
     lv->gap = 0;
     uint64_t handed;
     if (session_alive(l)) {
-        lv->ring.span = lv->ring.capacity; /* as the layout has it */
+        lv->ring.span = lv->ring.most = lv->ring.capacity; /* as the layout has it */
         lv->ring.halves = false;
         lv->copied = backlog_layout(&lv->backlog, lv->ring.capacity, lv->ring.tail, &handed);
     }

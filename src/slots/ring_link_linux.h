@@ -31,7 +31,9 @@
 
 #define PACKETS_MOST 32u
 /* So much is used of a ring whose size the user leaves to us, at first. */
-#define RING_SPAN_FIRST ((uint32_t) 512 << 10)
+#define RING_SPAN_FIRST ((uint32_t) 64 << 10)
+/* Of all the process's rings of that kind so much is used, if they are few. */
+#define RING_SPANS_BYTES ((uint64_t) 8 << 20)
 
 enum session_state {
     SESSION_NONE,    /* no session */
@@ -110,6 +112,9 @@ struct ring_link {
     uint64_t large_numbers;
     struct link_counts counts;
 };
+
+/* One link's share of RING_SPANS_BYTES. Any thread. */
+uint64_t ring_link_share(void);
 
 /* ---- link_linux.c calls these ---- */
 

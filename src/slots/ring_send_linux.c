@@ -13,9 +13,10 @@
  * F2      Before the answer at most RING_FIRST_BYTES of a ring are unacknowledged: so much every reader maps.
  * F3      LARGE is sent before the record is committed. If the record cannot be committed after all, the reader drops
  *         the orphan at the next LARGE or at the end.
- * F4      A ring of the default size is used up to RING_SPAN_FIRST, until a message does not fit that is so large that
- *         only a few would: then all of it. So writers of small messages stay in the caches, and cost the memory that
- *         they use; those of large ones need not sleep for each.
+ * F4      A ring of the default size is used up to RING_SPAN_FIRST at first, and further where its reader is behind (ring.h,
+ *         I6), up to the writer's share of RING_SPANS_BYTES: so who has few writers seldom sleeps, and hundreds of them
+ *         stay in the caches, and cost the memory that they use. All of it is used once a message of WIDE_LENGTH or
+ *         more does not fit: only a few of those would.
  */
 #include "slots/ring_link_linux.h"
 
@@ -32,7 +33,7 @@
 #define CLOCK_EVERY 16u
 
 /* F4 */
-#define FEW_MESSAGES 512u
+#define WIDE_LENGTH ((size_t) 1024)
 
 #define PAUSE_FIRST_NS UINT64_C(1000000)
 #define PAUSE_LAST_NS  UINT64_C(100000000)
@@ -61,7 +62,7 @@ void ring_pause(struct ring_link *l)
 /* F4 */
 static void level_widen(struct ring_link *l, struct link_level *lv)
 {
-    lv->ring.span = lv->ring.capacity;
+    lv->ring.span = lv->ring.most = lv->ring.capacity;
     lv->ring.halves = false;
     session_pace(l);
 }
@@ -81,7 +82,7 @@ static void *level_claim(struct ring_link *l, struct link_level *lv, size_t leng
         }
     }
     void *payload = ring_claim(ring, length);
-    if (payload == NULL && ring->span < ring->capacity && length >= ring->span / FEW_MESSAGES) {
+    if (payload == NULL && ring->span < ring->capacity && length >= WIDE_LENGTH) {
         level_widen(l, lv);
         payload = ring_claim(ring, length);
     }

@@ -87,8 +87,10 @@ int session_begin(struct ring_link *l, int socket)
     for (uint32_t level = 0; level < l->levels; level++)
         ring_writer_init(&l->level[level].ring, l->memory, &l->geometry, level);
     struct link_level *normal = &l->level[MR_NORMAL];
-    if (l->widens && backlog_empty(&normal->backlog) && normal->ring.capacity > RING_SPAN_FIRST)
+    if (l->widens && backlog_empty(&normal->backlog) && normal->ring.capacity > RING_SPAN_FIRST) {
         normal->ring.span = RING_SPAN_FIRST; /* else backlog_layout knows where everything comes to lie */
+        normal->ring.most = ring_link_share();
+    }
     l->state = l->cautious ? SESSION_ASKING : SESSION_FIRST;
     session_pace(l);
     struct ring_hello hello;
