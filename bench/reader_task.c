@@ -1,6 +1,6 @@
 /* reader_task.c: the reader's process: opens the peer's reader, counts what comes, and tells the bench.
  *
- * Path    peer's reader ► take ► tally_take; the bench's questions ► answer; the writers' counts ► await ► report
+ * Path    peer's reader ► tally_take; the bench's questions ► answer; the writers' counts ► await ► report
  * Owners  The peer runs on a thread of its own and on its own threads. This thread answers the channel. Both may write
  *         to it (the other one only to say that it failed), under `lock`.
  * I1      The peer runs until the bench has looked at the process: with its threads, and what they hold.
@@ -30,15 +30,10 @@ struct reader_side {
     atomic_bool stop;
 };
 
-static void take(void *context, unsigned slot, const void *data, size_t length)
-{
-    tally_take(context, slot, data, length);
-}
-
 static void run_peer(void *argument)
 {
     struct reader_side *side = argument;
-    int status = side->peer->reader_run(side->reader, take, &side->tally, &side->stop);
+    int status = side->peer->reader_run(side->reader, tally_take, &side->tally, &side->stop);
     if (status != MR_OK) {
         mutex_lock(&side->lock);
         task_fail(side->channel, status, "reader");

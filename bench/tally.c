@@ -8,8 +8,11 @@
 #include "queue/memory.h"
 #include "queue/thread.h"
 
-/* Taking the time costs as much as taking a small message: without send times it is done for one in so many. */
+/* Taking the time costs as much as taking some small messages: without send times it is done for one in so many, or in more
+ * where they come so fast that this many take less than SAMPLE_NS. */
 #define SAMPLE_EVERY 64u
+#define SAMPLE_MOST  4096u
+#define SAMPLE_NS    UINT64_C(2000)
 /* What is called for each small message has nothing to save on the stack where all other calls are its last act. */
 #define NOINLINE __attribute__((noinline))
 #define INLINE   inline __attribute__((always_inline))
@@ -56,6 +59,7 @@ bool tally_open(struct tally *tally, const struct plan *plan)
         memset(&tally->slots[s], 0, sizeof(tally->slots[s]));
         atomic_init(&tally->slots[s].received, 0);
         tally->slots[s].length = TALLY_NO_LENGTH;
+        tally->slots[s].every = tally->slots[s].due = SAMPLE_EVERY;
     }
     if (tally->streams == NULL || tally->slots == NULL || (plan_stamped(plan) && !latencies_open(tally))) {
         tally_close(tally);
@@ -145,9 +149,17 @@ static void stream_take(struct tally_stream *stream, uint64_t number)
     }
 }
 
-static void slot_time(struct tally_slot *slot, uint64_t time, uint32_t level)
+/* For the message that is the `received`th. */
+static void slot_time(struct tally_slot *slot, uint64_t received, uint64_t time, uint32_t level)
 {
     uint64_t now = clock_now();
+    uint64_t passed = now - slot->last;
+    if (passed < SAMPLE_NS && slot->every < SAMPLE_MOST) {
+        slot->every *= 2;
+    } else if (passed > 4 * SAMPLE_NS && slot->every > SAMPLE_EVERY) {
+        slot->every /= 2;
+    }
+    slot->due = received + slot->every;
     slot->last = now;
     slot->sampled++;
     if (slot->latencies != NULL && time != 0) {
@@ -190,8 +202,8 @@ static NOINLINE void take_any(struct tally *tally, struct tally_slot *place, con
     place->bytes += length;
     if (length >= MESSAGE_SHORT && !stream_count(tally, slot, data, length, &note)) {
         place->garbled++;
-    } else if (note.time != 0 || received % SAMPLE_EVERY == 0) {
-        slot_time(place, note.time, note.level);
+    } else if (note.time != 0 || received >= place->due) {
+        slot_time(place, received, note.time, note.level);
     }
     atomic_store_explicit(&place->received, received, memory_order_release); /* T1 */
 }
@@ -199,8 +211,8 @@ static NOINLINE void take_any(struct tally *tally, struct tally_slot *place, con
 /* The end of take_next where the time is taken. */
 static NOINLINE void take_timed(struct tally_slot *place, uint64_t time, uint32_t level)
 {
-    slot_time(place, time, level);
     uint64_t received = atomic_load_explicit(&place->received, memory_order_relaxed) + 1;
+    slot_time(place, received, time, level);
     atomic_store_explicit(&place->received, received, memory_order_release); /* T1 */
 }
 
@@ -210,7 +222,7 @@ static INLINE void take_next(struct tally_slot *place, uint64_t number, uint64_t
     uint64_t received = atomic_load_explicit(&place->received, memory_order_relaxed) + 1;
     place->stream->next = number + 1;
     place->bytes += length;
-    if (time != 0 || received % SAMPLE_EVERY == 0) {
+    if (time != 0 || received >= place->due) {
         take_timed(place, time, place->source >> 24);
         return;
     }
@@ -241,8 +253,9 @@ static NOINLINE void take_other(struct tally *tally, struct tally_slot *place, c
 }
 
 /* Other calls at the end only: so a message like the one before costs no frame on the stack. */
-void tally_take(struct tally *tally, unsigned slot, const void *data, size_t length)
+void tally_take(void *context, unsigned slot, const void *data, size_t length)
 {
+    struct tally *tally = context;
     struct tally_slot *place = &tally->slots[slot];
     const uint8_t *bytes = data;
     if (length != place->length) {

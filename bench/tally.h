@@ -57,7 +57,9 @@ struct tally_slot {
     size_t length;
     uint64_t base;
     uint32_t source;
+    uint64_t due; /* the message at which `last` is set next, without a send time, … */
     uint64_t garbled;
+    uint64_t every;              /* … and how many there are from one to the next */
     uint64_t sampled;            /* times that `last` was set */
     uint64_t last;               /* clock_now at one of the latest messages */
     struct histogram *latencies; /* one for each level, or NULL: not measured */
@@ -85,8 +87,8 @@ struct tally_counts {
 bool tally_open(struct tally *tally, const struct plan *plan);
 void tally_close(struct tally *tally);
 
-/* A message that has come from `slot`. */
-void tally_take(struct tally *tally, unsigned slot, const void *data, size_t length);
+/* A message that has come from `slot`. A sink (peer.h): `tally` is a struct tally. */
+void tally_take(void *tally, unsigned slot, const void *data, size_t length);
 
 /* How many messages have come so far. Any thread. */
 uint64_t tally_received(const struct tally *tally);
