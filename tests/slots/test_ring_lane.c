@@ -931,7 +931,7 @@ TEST(urgent, from_a_new_writer_passes_after_one_long_callback_among_thousands_th
     quick_rounds(false, 2);
     quick_rounds(true, 2);
     switch_mark_refuse(false);
-    quick_rounds(true, 34); /* docs/semantics.md */
+    quick_rounds(true, 34); /* docs/ring.md */
 }
 
 /* ---- acknowledging ---- */
