@@ -63,7 +63,9 @@ typedef struct mr_writer_options {
     mr_lane lane; /* MR_LANE_NONE: the best there is (Linux: the ring); MR_LANE_PLAIN, on Linux: as a plain program */
     mr_absent when_absent;
     size_t ring_bytes; /* of the ring for normal messages: a power of two from 16 KiB to 64 MiB; messages above a
-                        * quarter of it go beside it. 0: 1 MiB, of which small messages use half */
+                        * quarter of it go beside it. 0: 1 MiB, of which small messages use what they need: 32 KiB with
+                        * a reader that keeps up; with one that is behind all of it, or the writer's share of 8 MiB where
+                        * the process has more than eight such writers, but at least 64 KiB */
     uint32_t spin_us;  /* when the ring is full, look so many microseconds (at most 1,000) for room before sleeping, as
                         * long as it pays; 0: never */
 } mr_writer_options;

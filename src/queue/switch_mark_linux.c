@@ -44,20 +44,19 @@ __asm__(".pushsection .text.mailroom_switch_mark, \"ax\"\n"
                                      ".quad .Lmailroom_switch_abort\n"
                                      ".popsection\n");
 
-volatile uint64_t *switch_mark_word(void)
+_Atomic uint64_t *switch_mark_word(void)
 {
     if (__rseq_size == 0 || atomic_load_explicit(&refused, memory_order_relaxed))
         return NULL;
-    volatile struct rseq *area =
-        (volatile struct rseq *) (void *) ((char *) __builtin_thread_pointer() + __rseq_offset);
-    return (volatile uint64_t *) &area->rseq_cs;
+    struct rseq *area = (struct rseq *) (void *) ((char *) __builtin_thread_pointer() + __rseq_offset);
+    return (_Atomic uint64_t *) (void *) &area->rseq_cs;
 }
 
 #else
 
 const char mailroom_switch_mark[1];
 
-volatile uint64_t *switch_mark_word(void)
+_Atomic uint64_t *switch_mark_word(void)
 {
     return NULL;
 }

@@ -13,18 +13,24 @@
 #ifndef QUEUE_SWITCH_MARK_LINUX_H
 #define QUEUE_SWITCH_MARK_LINUX_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 /* The calling thread's word; NULL where the system or the processor has none. */
-volatile uint64_t *switch_mark_word(void);
+_Atomic uint64_t *switch_mark_word(void);
 
-/* What is stored there, and stands until then. */
 extern const char mailroom_switch_mark[];
 
-static inline uint64_t switch_mark(void)
+/* Sets the mark, or takes it away; does it stand? By the word's thread. */
+static inline void switch_mark_set(_Atomic uint64_t *word, bool mark)
 {
-    return (uint64_t) (uintptr_t) mailroom_switch_mark;
+    atomic_store_explicit(word, mark ? (uint64_t) (uintptr_t) mailroom_switch_mark : 0, memory_order_relaxed);
+}
+
+static inline bool switch_mark_stands(const _Atomic uint64_t *word)
+{
+    return atomic_load_explicit(word, memory_order_relaxed) == (uint64_t) (uintptr_t) mailroom_switch_mark;
 }
 
 /* Tests: as if there were none, for all threads, from their next switch_mark_word on. */

@@ -171,22 +171,22 @@ struct taking {
     uint64_t harvest_ns; /* HARVEST_NS or HARVEST_BUSY_NS */
     uint8_t second;      /* 1: one callback has returned since the last look */
     /* What tells that a callback has taken its time (slot_look_linux.c). */
-    volatile const uint64_t *mark; /* holds switch_mark() as long as the thread has not left the processor */
-    unsigned until_coarse;         /* looks until the coarse clock is read, … */
-    unsigned coarse_every;         /* … from one time to the next, … */
-    unsigned until_clock;          /* … and until clock_now is */
-    struct timespec coarse;        /* as last read */
-    uint64_t clock;                /* the same of clock_now, after a callback … */
-    uint64_t seen;                 /* … or in any case, for the harvest; and so many times */
-    unsigned seen_used;            /* … it has been used for that */
-    struct buffer *buffer;         /* for messages of rings; used again while nobody else holds it */
-    char *data;                    /* in it */
-    size_t fit_least;              /* so long are the messages that go into it as it is, … */
-    size_t fits;                   /* … and so many lengths there are; 0: it has to be prepared for a level first */
-    struct ring_session *session;  /* whose rings are being taken from */
-    unsigned skipped;              /* of its records, in this share, such as were no messages */
-    bool called;                   /* the last message has been seen by a callback */
-    struct plain_receiver plain;   /* large: only what must be is initialised */
+    const _Atomic uint64_t *mark; /* a mark that stands as long as the thread has not left the processor */
+    unsigned until_coarse;        /* looks until the coarse clock is read, … */
+    unsigned coarse_every;        /* … from one time to the next, … */
+    unsigned until_clock;         /* … and until clock_now is */
+    struct timespec coarse;       /* as last read */
+    uint64_t clock;               /* the same of clock_now, after a callback … */
+    uint64_t seen;                /* … or in any case, for the harvest; and so many times */
+    unsigned seen_used;           /* … it has been used for that */
+    struct buffer *buffer;        /* for messages of rings; used again while nobody else holds it */
+    char *data;                   /* in it */
+    size_t fit_least;             /* so long are the messages that go into it as it is, … */
+    size_t fits;                  /* … and so many lengths there are; 0: it has to be prepared for a level first */
+    struct ring_session *session; /* whose rings are being taken from */
+    unsigned skipped;             /* of its records, in this share, such as were no messages */
+    bool called;                  /* the last message has been seen by a callback */
+    struct plain_receiver plain;  /* large: only what must be is initialised */
 };
 
 static inline void count_add(_Atomic uint64_t *counter, uint64_t amount)
@@ -248,7 +248,7 @@ bool taking_looks_closer(struct taking *t);
 /* Has so much time passed, perhaps, that everything is to be looked at? */
 static inline bool taking_sees_late(struct taking *t)
 {
-    if (*t->mark == switch_mark() && --t->until_coarse != 0)
+    if (switch_mark_stands(t->mark) && --t->until_coarse != 0)
         return false;
     return taking_looks_closer(t);
 }

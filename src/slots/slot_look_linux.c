@@ -84,13 +84,13 @@ bool slot_has_urgent(slot *s)
 /* ---- the clock ---- */
 
 /* In the place of a word that there is not. */
-static const uint64_t unmarked;
+static const _Atomic uint64_t unmarked;
 
 static void taking_mark(struct taking *t)
 {
-    volatile uint64_t *word = switch_mark_word();
+    _Atomic uint64_t *word = switch_mark_word();
     if (word != NULL)
-        *word = switch_mark();
+        switch_mark_set(word, true);
     t->mark = word != NULL ? word : &unmarked;
 }
 
@@ -113,9 +113,9 @@ void taking_begin_clock(struct taking *t)
 
 void taking_end_clock(struct taking *t)
 {
-    volatile uint64_t *word = switch_mark_word();
-    if (word != NULL && *word == switch_mark())
-        *word = 0;
+    _Atomic uint64_t *word = switch_mark_word();
+    if (word != NULL && switch_mark_stands(word))
+        switch_mark_set(word, false);
     t->mark = &unmarked;
 }
 
@@ -139,7 +139,7 @@ static bool taking_sees_clock(struct taking *t)
 
 SEPARATE bool taking_looks_closer(struct taking *t)
 {
-    bool stayed = *t->mark == switch_mark();
+    bool stayed = switch_mark_stands(t->mark);
     bool left = !stayed && t->mark != &unmarked;
     unsigned looks = t->coarse_every - t->until_coarse + !stayed; /* with this one */
     if (left)

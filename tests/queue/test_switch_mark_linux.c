@@ -10,9 +10,9 @@
 
 enum { TRIES = 1000 };
 
-static volatile uint64_t *word_or_skip(void)
+static _Atomic uint64_t *word_or_skip(void)
 {
-    volatile uint64_t *word = switch_mark_word();
+    _Atomic uint64_t *word = switch_mark_word();
     if (word == NULL)
         puts("no restartable sequences here: not looked at");
     return word;
@@ -20,37 +20,38 @@ static volatile uint64_t *word_or_skip(void)
 
 TEST(switch_mark, stands_until_the_thread_sleeps)
 {
-    volatile uint64_t *word = word_or_skip();
+    _Atomic uint64_t *word = word_or_skip();
     if (word == NULL)
         return;
     /* Between two instructions the thread may be preempted; not a thousand times in a row. */
     unsigned stood = 0;
     for (unsigned n = 0; n < TRIES; n++) {
-        *word = switch_mark();
+        switch_mark_set(word, true);
         for (volatile unsigned work = 0; work < 100; work++) {}
-        stood += *word == switch_mark();
+        stood += switch_mark_stands(word);
     }
     CHECK(stood > 0);
     for (unsigned n = 0; n < 10; n++) {
-        *word = switch_mark();
+        switch_mark_set(word, true);
         usleep(100);
-        CHECK(*word != switch_mark());
+        CHECK(!switch_mark_stands(word));
     }
-    *word = 0;
+    switch_mark_set(word, false);
+    CHECK(!switch_mark_stands(word));
 }
 
 static void look(void *argument)
 {
-    volatile uint64_t **words = argument;
+    _Atomic uint64_t **words = argument;
     words[1] = switch_mark_word();
-    *words[1] = switch_mark();
+    switch_mark_set(words[1], true);
     usleep(100);
-    CHECK(*words[1] != switch_mark());
+    CHECK(!switch_mark_stands(words[1]));
 }
 
 TEST(switch_mark, is_each_threads_own)
 {
-    volatile uint64_t *words[2] = {word_or_skip(), NULL};
+    _Atomic uint64_t *words[2] = {word_or_skip(), NULL};
     if (words[0] == NULL)
         return;
     thread other;
