@@ -8,6 +8,8 @@
  *         whose bytes have not arrived.
  * R2/W2   the reader stores head with release, the writer loads it with acquire: without it the writer could overwrite bytes
  *         that are still being copied out.
+ * Batch   Positions are told after BATCH messages, or before waiting for the other side: what a ring can carry at best, not
+ *         how soon.
  * Busy    Both threads spin: waking is what the other limits measure. After SPINS looks they let another thread run.
  */
 #include <string.h>
@@ -21,7 +23,8 @@
 #define LINE           64u
 #define COPY_BLOCK     ((size_t) 1024 * 1024)
 /* Messages between two looks at the clock. */
-#define LOOK 256u
+#define LOOK  256u
+#define BATCH 32u
 
 struct ring {
     _Alignas(LINE) atomic_uint_fast64_t tail;
@@ -57,17 +60,23 @@ static void reader_thread(void *argument)
     struct ring *ring = argument;
     char *copy = memory_alloc(ring->size);
     uint64_t head = 0;
+    uint64_t at = 0; /* head, in the ring */
     uint64_t expected = 0;
     ring->broken = copy == NULL;
     while (copy != NULL) {
-        if (head == ring->tail_seen && !changed_await(&ring->tail, head, &ring->done, &ring->tail_seen))
-            break;
-        memcpy(copy, ring->bytes + head % ring->capacity, ring->size);
+        if (head == ring->tail_seen) {
+            atomic_store_explicit(&ring->head, head, memory_order_release); /* R2 */
+            if (!changed_await(&ring->tail, head, &ring->done, &ring->tail_seen))
+                break;
+        }
+        memcpy(copy, ring->bytes + at, ring->size);
         uint64_t number;
         memcpy(&number, copy, sizeof number);
         ring->broken |= number != expected++;
         head += ring->size;
-        atomic_store_explicit(&ring->head, head, memory_order_release); /* R2 */
+        at = at + ring->size == ring->capacity ? 0 : at + ring->size;
+        if (expected % BATCH == 0)
+            atomic_store_explicit(&ring->head, head, memory_order_release); /* R2 */
     }
     memory_free(copy);
 }
@@ -75,15 +84,20 @@ static void reader_thread(void *argument)
 static void ring_write(struct ring *ring, char *message, uint64_t deadline)
 {
     uint64_t tail = 0;
+    uint64_t at = 0; /* tail, in the ring */
     while (ring->messages % LOOK != 0 || clock_now() < deadline) {
-        while (tail - ring->head_seen > ring->capacity - ring->size)
+        while (tail - ring->head_seen > ring->capacity - ring->size) {
+            atomic_store_explicit(&ring->tail, tail, memory_order_release); /* W1 */
             (void) changed_await(&ring->head, ring->head_seen, NULL, &ring->head_seen);
+        }
         memcpy(message, &ring->messages, sizeof ring->messages);
-        memcpy(ring->bytes + tail % ring->capacity, message, ring->size);
+        memcpy(ring->bytes + at, message, ring->size);
         tail += ring->size;
-        atomic_store_explicit(&ring->tail, tail, memory_order_release); /* W1 */
-        ring->messages++;
+        at = at + ring->size == ring->capacity ? 0 : at + ring->size;
+        if (++ring->messages % BATCH == 0)
+            atomic_store_explicit(&ring->tail, tail, memory_order_release); /* W1 */
     }
+    atomic_store_explicit(&ring->tail, tail, memory_order_release); /* W1 */
     atomic_store_explicit(&ring->done, true, memory_order_release);
 }
 
@@ -157,7 +171,8 @@ static int memcpy_measure(size_t size, double seconds, uint64_t lead, struct lim
 
 const struct limit limit_ring = {
     .name = "limit-ring",
-    .summary = "a ring between two spinning threads of one process, at least 256 KiB, a copy in and a copy out",
+    .summary =
+        "a ring between two spinning threads of one process, at least 256 KiB, a copy in and a copy out, in batches",
     .sized = true,
     .measure = ring_measure,
 };
