@@ -87,8 +87,8 @@ struct tally_counts {
 bool tally_open(struct tally *tally, const struct plan *plan);
 void tally_close(struct tally *tally);
 
-/* A message that has come from `slot`. A sink (peer.h): `tally` is a struct tally. */
-void tally_take(void *tally, unsigned slot, const void *data, size_t length);
+/* A message that has come from `slot`. A sink (peer.h): `context` is a struct tally. */
+void tally_take(void *context, unsigned slot, const void *data, size_t length);
 
 /* How many messages have come so far. Any thread. */
 uint64_t tally_received(const struct tally *tally);
