@@ -49,8 +49,8 @@ typedef struct mr_port_statistics {
 
 /* Opens a completion port and starts `concurrency` workers. `options` may be NULL for the defaults.
  * A worker is a thread with every signal blocked. When every worker has been inside a callback for a while (1 to 2 ms),
- * another is started, up to workers_max, and retired when it has been idle for 2 s; on Linux not while `concurrency` of them
- * run, or wait for a processor, instead of blocking. A worker whose callback waits inside
+ * another is started, up to workers_max, and retired when it has been idle for 2 s; on Linux one
+ * second later where `concurrency` of them run, or wait for a processor, instead of blocking. A worker whose callback waits inside
  * a function of Mailroom (for a full slot, a flush, the end of another reader) does not count against workers_max while
  * it does: the wait may be for another worker. With nothing to do no thread runs.
  * Returns MR_OK and *port (close it with mr_port_close), MR_E_ARGUMENT (workers_max below a concurrency that was given, a

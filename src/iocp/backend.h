@@ -142,6 +142,9 @@ int port_post(port *p, operation *o);
  * the packet itself if nobody else does: nobody need be woken for it. */
 int port_post_last(port *p, operation *o);
 
+/* Instead of going on to port_wait, which it has not said before: another thread is woken for what waits, if one sleeps. */
+void port_hand_on(port *p);
+
 /* As far as can be told without asking the system and without a lock: does no packet wait in the queue? For whoever could
  * post one, or go on for a while. False where it cannot be told. */
 bool port_quiet(const port *p);

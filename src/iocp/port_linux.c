@@ -208,6 +208,17 @@ int port_post_last(port *p, operation *o)
     return post(p, o, true);
 }
 
+void port_hand_on(port *p)
+{
+    holding = 0;
+    mutex_lock(&p->lock);
+    bool ring = p->first != NULL && p->waiters > 0 && !p->ringing;
+    p->ringing = p->ringing || ring;
+    mutex_unlock(&p->lock);
+    if (ring)
+        port_ring(p);
+}
+
 static operation *deadline_owner(struct deadline *node)
 {
     char *s = (char *) node - offsetof(struct state, deadline);

@@ -24,7 +24,8 @@
  * W7  A worker that has rested before each of its last packets is prompt: woken beside a busy sender, it runs at once. One
  *     that is woken again and again after no rest is not: the sender goes on, and the worker finds many messages.
  * W8  Where the system tells, no worker is started while `concurrency` of them run, or wait for a processor: another one
- *     would only wait with them. The ticks go on. */
+ *     would only wait with them. The ticks go on, and after STUCK_TICKS without a packet one is started all the same: they
+ *     may be turning in circles until another callback comes. */
 #include "iocp/workers.h"
 
 #include <stdatomic.h>
@@ -33,6 +34,9 @@
 #include "queue/memory.h"
 #include "queue/status.h"
 #include "queue/thread.h"
+
+/* W8 */
+#define STUCK_TICKS 1000u
 
 struct worker {
     mr_port *port;
@@ -56,6 +60,7 @@ struct mr_port {
     atomic_bool ticking;          /* W1 */
     atomic_uint_fast64_t mark;    /* `packets` when the tick was set */
     operation tick;
+    unsigned stuck; /* the supervisor's: ticks in a row that have found no packet taken */
 
     atomic_uint workers; /* written under `lock` */
     atomic_uint workers_peak;
@@ -109,8 +114,11 @@ static void tick_handle(mr_port *p)
     bool stuck =
         atomic_load_explicit(&p->waiting, memory_order_seq_cst) == 0 &&
         atomic_load_explicit(&p->packets, memory_order_relaxed) == atomic_load_explicit(&p->mark, memory_order_relaxed);
-    if (stuck && !workers_run(p))
+    p->stuck = stuck ? p->stuck + 1 : 0;
+    if (stuck && (!workers_run(p) || p->stuck >= STUCK_TICKS)) {
         (void) worker_start(p); /* out of threads or memory: the next tick tries again */
+        p->stuck = 0;
+    }
     atomic_store_explicit(&p->ticking, false, memory_order_seq_cst);
     /* At workers_max there is nothing to watch for until one of them comes back, and goes again. */
     if (atomic_load_explicit(&p->waiting, memory_order_seq_cst) == 0 &&
@@ -212,8 +220,10 @@ static void worker_run(void *argument)
             atomic_fetch_add_explicit(&p->packets, 1, memory_order_relaxed);
             o->handler(o);
             uint32_t allowed = workers_allowed(p);
-            if (atomic_load_explicit(&p->workers, memory_order_relaxed) > allowed && worker_leave(w, allowed))
+            if (atomic_load_explicit(&p->workers, memory_order_relaxed) > allowed && worker_leave(w, allowed)) {
+                port_hand_on(p->backend);
                 return; /* W5 */
+            }
         } else if (worker_leave(w, status == MR_E_STOPPED ? 0 : p->concurrency)) {
             return;
         }

@@ -3,7 +3,8 @@
  * A restartable sequence (rseq(2), Linux 4.18; registered for each thread by glibc 2.35) is announced by a word of the
  * thread's own, and the kernel takes an announcement back whenever it lets another thread run, or delivers a signal, while the
  * thread is not inside the sequence. Ours is never entered: so as long as its announcement stands, the thread has neither
- * slept nor been preempted since. It says nothing about how long the thread has been at work.
+ * slept nor been preempted since. It says nothing about how long the thread has been at work. Newer kernels (6.19) do so
+ * only for a thread that was interrupted, and not for one that has slept: so switch_mark_prepare tries it.
  *
  * Owners  The word is the thread's. Others that announce sequences of their own (an allocator's, the callback's) take the mark
  *         away thereby, which only looks as if the thread had been switched; and we take none of theirs away, because none
@@ -17,7 +18,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The calling thread's word; NULL where the system or the processor has none. */
+/* Finds out, once, whether the mark goes when a thread sleeps; sleeps for a moment itself. Any thread. */
+void switch_mark_prepare(void);
+
+/* The calling thread's word; NULL where the system or the processor has none, or its mark is of no use, or nothing has been
+ * prepared. */
 _Atomic uint64_t *switch_mark_word(void);
 
 extern const char mailroom_switch_mark[];

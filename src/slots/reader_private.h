@@ -31,7 +31,7 @@
 #define STRAIGHT_NS UINT64_C(20000)
 
 /* So often is the page brought up to date while messages flow; what is seen of an idle reader is exact. */
-#define PUBLISH_NS UINT64_C(10000000)
+#define PUBLISH_NS UINT64_C(2000000)
 
 /* While there is no memory for normal messages the lanes are asked so often for urgent ones, for which some is kept. */
 #define STARVED_LOOK_NS UINT64_C(5000000)

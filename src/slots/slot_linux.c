@@ -109,6 +109,7 @@ static void slot_configure(slot *s, const struct slot_config *config)
 
 int slot_open(slot **out, const struct slot_config *config)
 {
+    switch_mark_prepare();
     slot *s = memory_zalloc(sizeof *s);
     if (s == NULL)
         return status_fail_plain(MR_E_MEMORY);

@@ -577,6 +577,12 @@ TEST(port_linux, a_packet_that_is_posted_last_makes_no_relief_due)
     CHECK(!second_is_done());
     CHECK_STATUS(port_post(p, &o), MR_OK); /* this one it gets by relief */
     second_await();
+    CHECK(packet_next(p) == &o);
+    second_ask();
+    await_waiter(p);
+    CHECK_STATUS(port_post_last(p, &o), MR_OK);
+    port_hand_on(p); /* and this one because nothing else would bring it */
+    second_await();
     port_stop(p);
     mutex_lock(&second.lock);
     second.ending = true;

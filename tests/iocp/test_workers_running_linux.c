@@ -35,6 +35,14 @@ static void release_all(void)
     mutex_unlock(&lock);
 }
 
+static void end_circles(operation *o)
+{
+    (void) o;
+    atomic_store(&over, true);
+}
+
+static mr_port *leaving_port;
+
 static mr_port_statistics statistics_of(const mr_port *p)
 {
     mr_port_statistics statistics = MR_PORT_STATISTICS_INIT;
@@ -56,8 +64,11 @@ TEST(workers_running, a_worker_that_computes_is_enough_and_one_that_blocks_is_no
     CHECK_STATUS(port_post(mr_port_backend(p), &computes), MR_OK);
     while (!atomic_load(&running))
         thread_yield(0);
-    test_nap(30 * MILLISECOND); /* many ticks, in which nothing may happen */
-    CHECK_EQ(statistics_of(p).workers_peak, 1);
+    uint64_t start = clock_now();
+    test_nap(30 *
+             MILLISECOND); /* many ticks, in which nothing may happen; after a thousand one is started all the same */
+    unsigned peak = statistics_of(p).workers_peak;
+    CHECK(peak == 1 || clock_now() - start > 500 * MILLISECOND);
     atomic_store(&over, true);
     CHECK_STATUS(port_post(mr_port_backend(p), &blocks), MR_OK);
     uint64_t guard = clock_now() + HANG;
@@ -67,6 +78,85 @@ TEST(workers_running, a_worker_that_computes_is_enough_and_one_that_blocks_is_no
     }
     release_all();
     CHECK_STATUS(mr_port_close(p), MR_OK);
+}
+
+TEST(workers_running, workers_that_turn_in_circles_get_another_in_the_end)
+{
+    mr_port_options options = MR_PORT_OPTIONS_INIT;
+    options.concurrency = 1;
+    options.workers_max = 2;
+    mr_port *p;
+    CHECK_STATUS(mr_port_open(&p, &options), MR_OK);
+    operation circles = operation_new(), ends = operation_new();
+    circles.handler = run;
+    ends.handler = end_circles;
+    CHECK_STATUS(port_post(mr_port_backend(p), &circles), MR_OK);
+    CHECK_STATUS(port_post(mr_port_backend(p), &ends), MR_OK); /* which the first waits for */
+    uint64_t guard = clock_now() + HANG;
+    while (!atomic_load(&over)) {
+        test_nap(MILLISECOND);
+        CHECK(clock_now() < guard);
+    }
+    CHECK_EQ(statistics_of(p).workers_peak, 2);
+    CHECK_STATUS(mr_port_close(p), MR_OK);
+}
+
+static operation left_behind;
+static _Atomic bool waits, handled_behind;
+static _Atomic uint64_t posted_at;
+
+static void wait_and_post_last(operation *o)
+{
+    (void) o;
+    mr_port_wait_begin();
+    atomic_store(&waits, true);
+    mutex_lock(&lock);
+    while (!released)
+        condition_wait(&changed, &lock);
+    mutex_unlock(&lock);
+    mr_port_wait_end();
+    atomic_store(&posted_at, clock_now());
+    CHECK_STATUS(port_post_last(mr_port_backend(leaving_port), &left_behind), MR_OK);
+}
+
+static void handle_behind(operation *o)
+{
+    (void) o;
+    atomic_store(&handled_behind, true);
+}
+
+/* How long it took until a packet was handled that was posted as the last act of one worker too many. */
+static uint64_t leave_once(void)
+{
+    mr_port_options options = MR_PORT_OPTIONS_INIT;
+    options.concurrency = options.workers_max = 1;
+    CHECK_STATUS(mr_port_open(&leaving_port, &options), MR_OK);
+    operation first = operation_new();
+    first.handler = wait_and_post_last;
+    left_behind = operation_new();
+    left_behind.handler = handle_behind;
+    released = false;
+    atomic_store(&waits, false);
+    atomic_store(&handled_behind, false);
+    CHECK_STATUS(port_post(mr_port_backend(leaving_port), &first), MR_OK);
+    while (!atomic_load(&waits) || statistics_of(leaving_port).workers < 2 || statistics_of(leaving_port).waiting == 0)
+        thread_yield(1000);
+    test_nap(10 * MILLISECOND); /* the second sleeps */
+    release_all();
+    while (!atomic_load(&handled_behind))
+        thread_yield(1000);
+    uint64_t took = clock_now() - atomic_load(&posted_at);
+    CHECK_STATUS(mr_port_close(leaving_port), MR_OK);
+    return took;
+}
+
+/* Without a word to the other it would have it when that has been idle for WORKER_RETIRE_NS, each time. */
+TEST(workers_running, one_that_leaves_after_posting_hands_the_packet_on)
+{
+    condition_init(&changed);
+    unsigned attempts = 1;
+    while (leave_once() > WORKER_RETIRE_NS / 2)
+        CHECK(++attempts <= 5);
 }
 
 static void block_there(void *argument)

@@ -12,9 +12,10 @@ enum { TRIES = 1000 };
 
 static _Atomic uint64_t *word_or_skip(void)
 {
+    switch_mark_prepare();
     _Atomic uint64_t *word = switch_mark_word();
     if (word == NULL)
-        puts("no restartable sequences here: not looked at");
+        puts("no mark that goes when a thread sleeps: not looked at");
     return word;
 }
 
@@ -62,6 +63,7 @@ TEST(switch_mark, is_each_threads_own)
 
 TEST(switch_mark, can_be_refused)
 {
+    switch_mark_prepare();
     switch_mark_refuse(true);
     CHECK(switch_mark_word() == NULL);
     switch_mark_refuse(false);

@@ -556,6 +556,11 @@ int port_post_last(port *p, operation *o)
     return port_post(p, o);
 }
 
+void port_hand_on(port *p)
+{
+    (void) p; /* every packet wakes somebody */
+}
+
 bool port_quiet(const port *p)
 {
     (void) p;
