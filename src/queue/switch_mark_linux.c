@@ -29,25 +29,27 @@ void switch_mark_refuse(bool refuse)
 
 /* A sequence of one instruction that nobody executes. The kernel wants the signature before the place where it would go on;
  * it never goes there. */
+/* clang-format off */
 __asm__(".pushsection .text.mailroom_switch_mark, \"ax\"\n"
         ".balign 16\n"
         ".long " DIGITS_OF(RSEQ_SIG) "\n"
-                                     ".Lmailroom_switch_abort:\n"
-                                     ".balign 16, 0\n"
-                                     ".Lmailroom_switch_begin:\n"
-                                     ".long 0\n"
-                                     ".Lmailroom_switch_end:\n"
-                                     ".popsection\n"
-                                     ".pushsection .data.rel.ro.mailroom_switch_mark, \"aw\"\n"
-                                     ".balign 32\n"
-                                     ".globl mailroom_switch_mark\n"
-                                     ".hidden mailroom_switch_mark\n"
-                                     "mailroom_switch_mark:\n"
-                                     ".long 0, 0\n" /* version, flags */
-                                     ".quad .Lmailroom_switch_begin\n"
-                                     ".quad .Lmailroom_switch_end - .Lmailroom_switch_begin\n"
-                                     ".quad .Lmailroom_switch_abort\n"
-                                     ".popsection\n");
+        ".Lmailroom_switch_abort:\n"
+        ".balign 16, 0\n"
+        ".Lmailroom_switch_begin:\n"
+        ".long 0\n"
+        ".Lmailroom_switch_end:\n"
+        ".popsection\n"
+        ".pushsection .data.rel.ro.mailroom_switch_mark, \"aw\"\n"
+        ".balign 32\n"
+        ".globl mailroom_switch_mark\n"
+        ".hidden mailroom_switch_mark\n"
+        "mailroom_switch_mark:\n"
+        ".long 0, 0\n" /* version, flags */
+        ".quad .Lmailroom_switch_begin\n"
+        ".quad .Lmailroom_switch_end - .Lmailroom_switch_begin\n"
+        ".quad .Lmailroom_switch_abort\n"
+        ".popsection\n");
+/* clang-format on */
 
 /* Of the calling thread: NULL where it is not registered, as when a filter has forbidden it since the program began. */
 static _Atomic uint64_t *word(void)
