@@ -200,7 +200,8 @@ static bool slot_arm_resting(slot *s)
     for (struct slot_turn *turn; (turn = turn_pop(&s->resting)) != NULL;) {
         struct ring_session *x = ring_session_of_turn(turn);
         x->quiet = 0;
-        if (ring_session_arm_look(x) && !x->gone) {
+        /* Who was limited while it was resting, by a rename, has yet to come to its end. */
+        if (ring_session_arm_look(x) && !x->gone && !x->limited) {
             slot_sleeps(s, x);
             s->sleeper = x;
             continue;
