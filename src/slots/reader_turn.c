@@ -34,9 +34,8 @@
 /* I2, with the lock held. */
 static void turn_posted(mr_reader *reader, int status)
 {
-    reader->turn = status == MR_OK
-                       ? TURN_POSTED
-                       : TURN_PARKED; /* the port is being closed under an open reader: nothing will run any more */
+    /* Not posted: the port is being closed under an open reader, and nothing will run any more. */
+    reader->turn = status == MR_OK ? TURN_POSTED : TURN_PARKED;
 }
 
 static void turn_post(mr_reader *reader)

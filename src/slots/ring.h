@@ -236,7 +236,7 @@ struct ring_reader {
                             * loaded (R1) was committed after the head that made room for it, so this is no older */
     uint64_t epoch; /* of the last sleep */
     uint64_t told;  /* the last `wanted` that was answered */
-    uint64_t due;   /* where head has to come for half of the ring to be free, by the last look that found it was not */
+    uint64_t due; /* where head has to come for enough of the ring to be free, by the last look that found it was not */
     _Atomic uint64_t span; /* where the writer turned back last, for an estimate alone; read by whoever releases */
     uint64_t left_out;     /* bytes that it has turned back over before `position` */
 };
@@ -335,8 +335,9 @@ static inline void ring_release(struct ring_reader *r, uint64_t head)
 
 /* N2: after releases, before the reader turns to something else, and whenever the ring is found empty (the last delivery
  * may be what was missing): is the writer to be told that head has come where it waits for it? At most once for a wait;
- * with half of the ring free, for fewer wake-ups, or with nothing left to deliver. `position` is the reader's own, given
- * here because whoever releases may be another thread; ring_release and this one are called by one thread at a time. */
+ * with half of the ring free, or more of a large one, for fewer wake-ups, or with nothing left to deliver. `position` is the
+ * reader's own, given here because whoever releases may be another thread; ring_release and this one are called by one
+ * thread at a time. */
 bool ring_release_look(struct ring_reader *r, uint64_t position);
 
 /* Before a callback, which may take its time: does it seem that ring_release_look would say yes? A hint that costs next to

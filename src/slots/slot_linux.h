@@ -1,6 +1,7 @@
 /* slot_linux.h: what the files of a slot on Linux share: slot_linux.c (life, name), slot_take_linux.c (the inner epoll set,
- * fair turns, sleeping), slot_wait_linux.c (waiting, the handle), slot_view_linux.c (counts, writers), slot_accept_linux.c and
- * ring_accept_linux.c (who gets in), ring_lane_linux.c and ring_take_linux.c (a writer's rings). Owners and invariants are in slot_take_linux.c. */
+ * fair turns, sleeping), slot_look_linux.c (the watch, the clock), slot_wait_linux.c (waiting, the handle), slot_view_linux.c
+ * (counts, writers), slot_accept_linux.c and ring_accept_linux.c (who gets in), ring_lane_linux.c and ring_take_linux.c (a
+ * writer's rings). Owners and invariants are in slot_take_linux.c. */
 #ifndef SLOTS_SLOT_LINUX_H
 #define SLOTS_SLOT_LINUX_H
 

@@ -484,6 +484,17 @@ static void second_await(void)
     mutex_unlock(&second.lock);
 }
 
+static void second_end(port *p, thread other)
+{
+    port_stop(p);
+    mutex_lock(&second.lock);
+    second.ending = true;
+    condition_broadcast(&second.changed);
+    mutex_unlock(&second.lock);
+    thread_join(other);
+    port_finish(p, NULL, NULL);
+}
+
 /* Who sleeps though packets wait. */
 static unsigned sleepers_beside_packets(port *p)
 {
@@ -537,13 +548,7 @@ TEST(port_linux, a_thread_that_the_others_do_without_goes_to_sleep_and_is_there_
     while (!second_steps_back(p))
         CHECK_MSG(++attempts <= ATTEMPTS, "it goes on taking packets");
     second_await(); /* by relief alone: nobody takes packets now, and nobody posts */
-    port_stop(p);
-    mutex_lock(&second.lock);
-    second.ending = true;
-    condition_broadcast(&second.changed);
-    mutex_unlock(&second.lock);
-    thread_join(other);
-    port_finish(p, NULL, NULL);
+    second_end(p, other);
 }
 
 static void await_waiter(port *p)
@@ -583,13 +588,7 @@ TEST(port_linux, a_packet_that_is_posted_last_makes_no_relief_due)
     CHECK_STATUS(port_post_last(p, &o), MR_OK);
     port_hand_on(p); /* and this one because nothing else would bring it */
     second_await();
-    port_stop(p);
-    mutex_lock(&second.lock);
-    second.ending = true;
-    condition_broadcast(&second.changed);
-    mutex_unlock(&second.lock);
-    thread_join(other);
-    port_finish(p, NULL, NULL);
+    second_end(p, other);
 }
 
 TEST(port_linux, an_idle_pool_switches_no_context)

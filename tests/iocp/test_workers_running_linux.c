@@ -17,14 +17,19 @@ static condition changed;
 static _Atomic uint64_t blocked_number;
 static bool released;
 
-static void block(operation *o)
+static void await_release(void)
 {
-    (void) o;
-    atomic_store(&blocked_number, thread_number());
     mutex_lock(&lock);
     while (!released)
         condition_wait(&changed, &lock);
     mutex_unlock(&lock);
+}
+
+static void block(operation *o)
+{
+    (void) o;
+    atomic_store(&blocked_number, thread_number());
+    await_release();
 }
 
 static void release_all(void)
@@ -50,14 +55,21 @@ static mr_port_statistics statistics_of(const mr_port *p)
     return statistics;
 }
 
+/* A port with one worker at a time. */
+static mr_port *open_port(uint32_t workers_max)
+{
+    mr_port_options options = MR_PORT_OPTIONS_INIT;
+    options.concurrency = 1;
+    options.workers_max = workers_max;
+    mr_port *p;
+    CHECK_STATUS(mr_port_open(&p, &options), MR_OK);
+    return p;
+}
+
 TEST(workers_running, a_worker_that_computes_is_enough_and_one_that_blocks_is_not)
 {
     condition_init(&changed);
-    mr_port_options options = MR_PORT_OPTIONS_INIT;
-    options.concurrency = 1;
-    options.workers_max = 4;
-    mr_port *p;
-    CHECK_STATUS(mr_port_open(&p, &options), MR_OK);
+    mr_port *p = open_port(4);
     operation computes = operation_new(), blocks = operation_new();
     computes.handler = run;
     blocks.handler = block;
@@ -65,8 +77,8 @@ TEST(workers_running, a_worker_that_computes_is_enough_and_one_that_blocks_is_no
     while (!atomic_load(&running))
         thread_yield(0);
     uint64_t start = clock_now();
-    test_nap(30 *
-             MILLISECOND); /* many ticks, in which nothing may happen; after a thousand one is started all the same */
+    /* Many ticks, in which nothing may happen; after a thousand one is started all the same. */
+    test_nap(30 * MILLISECOND);
     unsigned peak = statistics_of(p).workers_peak;
     CHECK(peak == 1 || clock_now() - start > 500 * MILLISECOND);
     atomic_store(&over, true);
@@ -82,11 +94,7 @@ TEST(workers_running, a_worker_that_computes_is_enough_and_one_that_blocks_is_no
 
 TEST(workers_running, workers_that_turn_in_circles_get_another_in_the_end)
 {
-    mr_port_options options = MR_PORT_OPTIONS_INIT;
-    options.concurrency = 1;
-    options.workers_max = 2;
-    mr_port *p;
-    CHECK_STATUS(mr_port_open(&p, &options), MR_OK);
+    mr_port *p = open_port(2);
     operation circles = operation_new(), ends = operation_new();
     circles.handler = run;
     ends.handler = end_circles;
@@ -110,10 +118,7 @@ static void wait_and_post_last(operation *o)
     (void) o;
     mr_port_wait_begin();
     atomic_store(&waits, true);
-    mutex_lock(&lock);
-    while (!released)
-        condition_wait(&changed, &lock);
-    mutex_unlock(&lock);
+    await_release();
     mr_port_wait_end();
     atomic_store(&posted_at, clock_now());
     CHECK_STATUS(port_post_last(mr_port_backend(leaving_port), &left_behind), MR_OK);
@@ -128,9 +133,7 @@ static void handle_behind(operation *o)
 /* How long it took until a packet was handled that was posted as the last act of one worker too many. */
 static uint64_t leave_once(void)
 {
-    mr_port_options options = MR_PORT_OPTIONS_INIT;
-    options.concurrency = options.workers_max = 1;
-    CHECK_STATUS(mr_port_open(&leaving_port, &options), MR_OK);
+    leaving_port = open_port(1);
     operation first = operation_new();
     first.handler = wait_and_post_last;
     left_behind = operation_new();
