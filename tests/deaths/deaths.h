@@ -91,7 +91,8 @@ struct board {
     _Atomic uint64_t unflagged; /* repeated without `redelivered` */
     _Atomic uint64_t garbled;
     _Atomic uint64_t misordered;
-    char fault[256]; /* the first one, in words */
+    _Atomic uint64_t unread; /* a dead writer's, as the reader said when it closed */
+    char fault[256];         /* the first one, in words */
     struct holdings reader;
     struct writer_side writers[WRITERS];
 };

@@ -100,14 +100,26 @@ static mr_reader *life_open(mr_port *bound)
     return reader;
 }
 
+/* Unread messages are their writer's to keep, and nothing is lost; those of one that has died before they were read are
+ * nobody's. */
+static void life_reopen(mr_reader **reader, mr_port *bound)
+{
+    uint64_t lost;
+    int status = mr_reader_close(*reader, &lost);
+    if (status == MR_E_UNREAD && self.plan->victim_is_writer && self.plan->kill != NULL)
+        atomic_fetch_add(&self.board->unread, lost);
+    else
+        CHECK_STATUS(status, MR_OK);
+    *reader = life_open(bound);
+}
+
 static void life_change(mr_reader **reader, mr_port *bound, uint64_t change)
 {
     if (change % 2 == 0) {
         CHECK_STATUS(mr_reader_rename(*reader, SLOT_OTHER_NAME), MR_OK);
         CHECK_STATUS(mr_reader_rename(*reader, SLOT_NAME), MR_OK);
     } else {
-        CHECK_STATUS(mr_reader_close(*reader, NULL), MR_OK);
-        *reader = life_open(bound);
+        life_reopen(reader, bound);
     }
 }
 
@@ -182,6 +194,8 @@ void reader_life(struct board *board, const struct plan *plan, int socket)
         if (said == SAY_QUIT)
             break;
         if (said == SAY_NOTE || said == SAY_STAY) {
+            if (changes && change == 0)
+                life_change(&reader, bound, change++); /* takes over the other name from one that died with it */
             changes = false;
             if (said == SAY_NOTE)
                 life_note(reader, (unsigned) hear(socket) - '0');

@@ -103,6 +103,8 @@ static void point_run(struct board *board, const struct plan *plan, struct tally
     CHECK_MSG(board->fault[0] == '\0', "%s: %s", plan->kill, board->fault);
     CHECK_MSG(outcome.holes == 0 && (outcome.lost == 0 || dies_with_reader(plan)), "%s: %llu lost", plan->kill,
               (unsigned long long) outcome.lost);
+    CHECK_MSG(atomic_load(&board->unread) <= outcome.lost + outcome.in_doubt, "%s: %llu lost, %llu called unread",
+              plan->kill, (unsigned long long) outcome.lost, (unsigned long long) atomic_load(&board->unread));
     holdings_compare(board, reference[plan->traffic], plan->writers, plan->kill);
     CHECK_MSG(files == reference_files, "%s: %zu files are left, without deaths %zu", plan->kill, files,
               reference_files);
