@@ -84,11 +84,11 @@ static void session_enter(slot *s, struct ring_session *x)
 /* Both of its descriptors; edge-triggered (slot_take_linux.c, I1). */
 static bool session_watch(slot *s, struct ring_session *x)
 {
-    struct epoll_event hang_up = {.events = EPOLLRDHUP | EPOLLET, .data.ptr = &x->socket_source};
+    struct epoll_event socket = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = &x->socket_source};
     struct epoll_event doorbell = {.events = EPOLLIN | EPOLLET, .data.ptr = &x->doorbell_source};
     if (epoll_ctl(s->inner, EPOLL_CTL_ADD, x->doorbell, &doorbell) != 0)
         return false;
-    if (epoll_ctl(s->inner, EPOLL_CTL_ADD, x->socket, &hang_up) == 0)
+    if (epoll_ctl(s->inner, EPOLL_CTL_ADD, x->socket, &socket) == 0)
         return true;
     (void) epoll_ctl(s->inner, EPOLL_CTL_DEL, x->doorbell, NULL);
     return false;

@@ -94,7 +94,9 @@ void ring_memory_free(const struct ring_geometry *geometry, void *memory);
 
 /* A large message's memfd, written and sealed. MR_E_DESCRIPTORS, MR_E_MEMORY, MR_E_SYSTEM. */
 int ring_large_make(const void *data, size_t length, int *fd);
-/* Reads it whole into `data`. MR_E_ARGUMENT: not sealed, not tmpfs, not `length` bytes. */
+/* MR_E_ARGUMENT: not sealed, not tmpfs, not `length` bytes; or any other kind of descriptor. */
+int ring_large_check(int fd, uint64_t length);
+/* Reads what has been checked whole into `data`. MR_E_ARGUMENT: that failed. */
 int ring_large_read(int fd, void *data, size_t length);
 
 /* ---- packets ---- */

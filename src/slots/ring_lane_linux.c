@@ -165,6 +165,15 @@ bool ring_session_glance(const struct ring_session *x)
     return (!x->levels[0].paused && ring_glance(&x->levels[0].ring)) || ring_session_urgent(x);
 }
 
+bool ring_session_asleep(const struct ring_session *x)
+{
+    for (uint32_t level = 0; level < x->geometry.levels; level++) {
+        if (!x->levels[level].armed)
+            return false;
+    }
+    return true;
+}
+
 bool ring_session_at_rest(const struct ring_session *x)
 {
     for (uint32_t level = 0; level < x->geometry.levels; level++) {

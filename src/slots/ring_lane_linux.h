@@ -67,6 +67,8 @@ struct ring_session {
     _Atomic bool gone; /* the writer has hung up: stored by the taking thread, read by any */
     bool limited;      /* nothing beyond the levels' limits is taken: the writer, or the name, has gone */
     bool taken;        /* limited, and everything up to there has been: what is left to come are acknowledgements */
+    bool mail;         /* something has come on its socket, and may lie there still */
+    bool broken;       /* a violation on its socket: to be dropped in its turn */
     unsigned quiet;    /* turns in a row that brought nothing */
     struct ring_held *held; /* RING_LARGE_MOST of them, once there was one */
     unsigned held_count;
@@ -127,6 +129,9 @@ enum ring_end {
 enum ring_end ring_session_serve(struct taking *t, struct ring_session *x, unsigned share, bool urgent,
                                  unsigned *brought);
 
+/* Receives what lies in the socket of a session that sleeps (ring_take_linux.c, I3). False: a violation, and it is `broken`. */
+bool ring_session_hear(struct ring_session *x);
+
 /* By one look at each ring above MR_NORMAL. */
 bool ring_session_urgent(const struct ring_session *x);
 /* Its doorbell was heard: none of its rings is asleep any more; they are armed anew, in an epoch of their own. */
@@ -134,7 +139,9 @@ void ring_session_wake(struct ring_session *x);
 /* By one look at each ring. */
 bool ring_session_glance(const struct ring_session *x);
 
-/* Are all rings armed, or paused? Then it needs no turn. */
+/* Are all rings armed? */
+bool ring_session_asleep(const struct ring_session *x);
+/* … or paused? Then it needs no turn. */
 bool ring_session_at_rest(const struct ring_session *x);
 /* Sleeping, in two steps, with the barrier between them (ring.h, S). The second: true, nothing has come meanwhile. */
 void ring_session_arm(struct ring_session *x);

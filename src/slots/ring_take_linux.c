@@ -9,7 +9,8 @@
  * I2      Without a window head is the end of the last record that was delivered; with one, every record from head to
  *         position has an entry in it, and nothing is taken while it is full.
  * I3      A large message's descriptor is received when its record has been reached, not before: so a peer makes us hold at
- *         most RING_LARGE_MOST of them, and only by sending other levels' first.
+ *         most RING_LARGE_MOST of them, and only by sending other levels' first. But what has come to a session that sleeps
+ *         is received then, and only memory is held: a socket that was sent over itself would else never be seen to end.
  * I4      While `fits` is not 0, t->buffer is held by nobody else, t->data is its data, and whose and of which level its next
  *         message is has been filled in.
  * H1/N2   As in ring.h. ring_release and the look at `wanted` are made by the taking thread, or under the window's lock.
@@ -56,42 +57,70 @@ static void held_remove(struct ring_session *x, unsigned index, bool trusted)
     x->held[index] = x->held[--x->held_count];
 }
 
-/* The descriptor of the message at the level's position. RING_SHARE: it is held[*index]. */
-static enum ring_end large_find(struct ring_session *x, const struct ring_level *l, unsigned *index)
+/* Makes room for what is received next. False: no memory; its writer still has everything. */
+static bool held_prepare(struct ring_session *x)
 {
-    if (x->held == NULL) {
+    if (x->held == NULL)
         x->held = memory_calloc(RING_LARGE_MOST, sizeof *x->held);
-        if (x->held == NULL)
-            return RING_BROKEN; /* its writer still has everything */
-    }
     for (unsigned i = x->held_count; i-- > 0;) {
         if (x->held[i].sequence < x->levels[x->held[i].level].sequence)
             held_remove(x, i, false); /* an orphan: its record was never committed */
     }
+    return x->held != NULL;
+}
+
+/* One packet. RING_SHARE: it is held, or was an orphan; RING_EMPTY: there is none. */
+static enum ring_end large_receive(struct ring_session *x)
+{
+    union ring_any_packet packet;
+    int descriptor = -1;
+    int status = ring_packet_receive(x->socket, &packet, &descriptor);
+    if (status != MR_OK)
+        return status == MR_E_FULL || status == MR_E_GONE ? RING_EMPTY : RING_BROKEN;
+    KILL_POINT(reader, large_received);
+    bool large = packet.packet.type == PACKET_LARGE && packet.large.level < x->geometry.levels;
+    bool orphan = large && packet.large.sequence < x->levels[packet.large.level].sequence;
+    if (large && !orphan && x->held_count < RING_LARGE_MOST &&
+        ring_large_check(descriptor, packet.large.length) == MR_OK) {
+        x->held[x->held_count++] = (struct ring_held){.level = packet.large.level,
+                                                      .descriptor = descriptor,
+                                                      .sequence = packet.large.sequence,
+                                                      .length = packet.large.length};
+        return RING_SHARE;
+    }
+    if (descriptor >= 0)
+        janitor_close(&descriptor, 1);
+    return orphan ? RING_SHARE : RING_BROKEN;
+}
+
+bool ring_session_hear(struct ring_session *x)
+{
+    if (!x->mail || !ring_session_asleep(x))
+        return true;
+    struct status_memo before;
+    status_save(&before);
+    x->mail = false;
+    enum ring_end end = held_prepare(x) ? RING_SHARE : RING_BROKEN;
+    for (unsigned look = 0; look < LARGE_LOOKS && end == RING_SHARE; look++)
+        end = large_receive(x);
+    x->broken = end != RING_EMPTY;
+    status_restore(&before);
+    return !x->broken;
+}
+
+/* The descriptor of the message at the level's position. RING_SHARE: it is held[*index]. */
+static enum ring_end large_find(struct ring_session *x, const struct ring_level *l, unsigned *index)
+{
+    if (!held_prepare(x))
+        return RING_BROKEN;
     for (unsigned look = 0; look < LARGE_LOOKS; look++) {
         for (unsigned i = 0; i < x->held_count; i++) {
             *index = i;
             if (x->held[i].level == l->level && x->held[i].sequence == l->sequence)
                 return RING_SHARE;
         }
-        union ring_any_packet packet;
-        int descriptor = -1;
-        if (ring_packet_receive(x->socket, &packet, &descriptor) != MR_OK)
+        if (large_receive(x) != RING_SHARE)
             return RING_BROKEN; /* it is sent before its record is committed */
-        KILL_POINT(reader, large_received);
-        bool large = packet.packet.type == PACKET_LARGE && packet.large.level < x->geometry.levels;
-        if (large && packet.large.sequence >= x->levels[packet.large.level].sequence &&
-            x->held_count < RING_LARGE_MOST) {
-            x->held[x->held_count++] = (struct ring_held){.level = packet.large.level,
-                                                          .descriptor = descriptor,
-                                                          .sequence = packet.large.sequence,
-                                                          .length = packet.large.length};
-            continue;
-        }
-        if (descriptor >= 0)
-            janitor_close(&descriptor, 1);
-        if (!large || packet.large.sequence >= x->levels[packet.large.level].sequence)
-            return RING_BROKEN;
     }
     return RING_BROKEN;
 }

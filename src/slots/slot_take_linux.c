@@ -8,9 +8,10 @@
  *         other. Who acknowledges reaches a session only through the nudged list, which has a lock. The handle's fields:
  *         the thread inside slot_handle or slot_signal. Counters: written by the taking thread, read by any.
  * I1      Listeners and plain connections are level-triggered in the inner set: what is left unread keeps the set readable, so
- *         the kernel remembers what there is to do. Doorbells and the hang-up of ring sockets are edge-triggered, because
- *         nobody ever reads them: a session that the set told of is remembered here, in the ready list, until it has been
- *         found empty and armed. So while the ready list holds a session, slot_holds says so, and nobody sleeps.
+ *         the kernel remembers what there is to do. Doorbells and ring sockets are edge-triggered, because nobody reads
+ *         them then: a session that the set told of is remembered here, in the ready list, until it has been found empty
+ *         and armed. So while the ready list holds a session, slot_holds says so, and nobody sleeps. What lies in its
+ *         socket is received by then at the latest (`mail`; ring_take_linux.c, I3).
  * I2      What is in the ready list is served for at most a share, then goes to its end, and newcomers queue behind: nobody
  *         waits for more than one share of each other.
  * I3      A turn is in at most one list, once (`queued`). A session is in the ready or the resting list while some ring
@@ -88,19 +89,25 @@ static void slot_hear_nudges(slot *s)
     mutex_unlock(&s->nudge_lock);
 }
 
-static void slot_hear_ring(slot *s, struct ring_session *x, bool doorbell)
+static void slot_hear_ring(slot *s, struct ring_session *x)
 {
-    if (doorbell) {
-        count_add(&x->doorbells, 1);
-        count_add(&s->counts.doorbells, 1);
-    } else {
-        x->gone = true;
-    }
+    count_add(&x->doorbells, 1);
+    count_add(&s->counts.doorbells, 1);
     ring_session_wake(x);
     slot_activate(s, x);
 }
 
-static void slot_hear(slot *s, struct slot_source *source)
+static void slot_hear_socket(slot *s, struct ring_session *x, bool end)
+{
+    x->gone = x->gone || end;
+    x->mail = true;
+    if (!x->gone && ring_session_hear(x))
+        return;
+    ring_session_wake(x);
+    slot_activate(s, x);
+}
+
+static void slot_hear(slot *s, struct slot_source *source, uint32_t events)
 {
     char *at = (char *) source;
     switch (source->kind) {
@@ -119,10 +126,11 @@ static void slot_hear(slot *s, struct slot_source *source)
         ((struct ring_guest *) (void *) at)->ready = true;
         break;
     case SOURCE_RING_SOCKET:
-        slot_hear_ring(s, (struct ring_session *) (void *) (at - offsetof(struct ring_session, socket_source)), false);
+        slot_hear_socket(s, (struct ring_session *) (void *) (at - offsetof(struct ring_session, socket_source)),
+                         (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
         break;
     case SOURCE_RING_DOORBELL:
-        slot_hear_ring(s, (struct ring_session *) (void *) (at - offsetof(struct ring_session, doorbell_source)), true);
+        slot_hear_ring(s, (struct ring_session *) (void *) (at - offsetof(struct ring_session, doorbell_source)));
         break;
     }
 }
@@ -133,7 +141,7 @@ static bool slot_harvest(slot *s)
     struct epoll_event events[HARVEST];
     int count = epoll_wait(s->inner, events, HARVEST, 0);
     for (int i = 0; i < count; i++)
-        slot_hear(s, events[i].data.ptr);
+        slot_hear(s, events[i].data.ptr, events[i].events);
     return count == HARVEST;
 }
 
@@ -201,7 +209,7 @@ static bool slot_arm_resting(slot *s)
         struct ring_session *x = ring_session_of_turn(turn);
         x->quiet = 0;
         /* Who was limited while it was resting, by a rename, has yet to come to its end. */
-        if (ring_session_arm_look(x) && !x->gone && !x->limited) {
+        if (ring_session_arm_look(x) && !x->gone && !x->limited && ring_session_hear(x)) {
             slot_sleeps(s, x);
             s->sleeper = x;
             continue;
@@ -327,7 +335,7 @@ static void slot_finish_session(slot *s, struct ring_session *x)
 static bool slot_serve_ring(slot *s, struct ring_session *x, struct taking *t, unsigned share)
 {
     unsigned brought = 0;
-    if (x->gone && !ring_session_limit(x)) {
+    if (x->broken || (x->gone && !ring_session_limit(x))) {
         slot_drop_violator(s, x);
         return true;
     }

@@ -89,9 +89,11 @@ void hostile_prepare(void)
     trap_inode = status.st_ino;
 }
 
-/* A file of another kind. The pipe is the trap: who closes it as one closes one's own has not looked at it. */
+/* A file of another kind. The pipe is the trap: who closes it as one closes one's own has not looked at it. A connection
+ * that is passed to its own other end, or to that of another one, stays open until it is taken out there. */
 static int file_other(unsigned which)
 {
+    int connection = hostiles[which / 8 % HOSTILE_WRITERS].socket;
     switch (which % 8) {
     case 0:
         return open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -103,6 +105,8 @@ static int file_other(unsigned which)
         return open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     case 4:
         return open("/", O_PATH | O_CLOEXEC);
+    case 5:
+        return fcntl(connection >= 0 ? connection : trap[0], F_DUPFD_CLOEXEC, 0);
     default:
         return fcntl(trap[0], F_DUPFD_CLOEXEC, 0);
     }

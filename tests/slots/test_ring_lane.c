@@ -351,6 +351,78 @@ TEST(lane, a_writer_that_dies_before_its_answer_is_drained)
     place_end(&place);
 }
 
+static void send_descriptor(struct fake *fake, uint64_t sequence, int descriptor)
+{
+    struct ring_large packet = {.sequence = sequence, .length = 5};
+    ring_packet_init(&packet.packet, PACKET_LARGE, 0);
+    CHECK_STATUS(ring_packet_send(fake->socket, &packet, sizeof packet, descriptor), MR_OK);
+}
+
+/* A socket in the queue of its own other end stays open until somebody takes it from there. */
+TEST(lane, writers_that_die_with_their_sockets_on_their_way_to_the_reader_are_noticed)
+{
+    struct place place;
+    place_begin(&place);
+    struct fake alone, first, second;
+    fake_open(&alone, "ring", 2);
+    fake_open(&first, "ring", 2);
+    fake_open(&second, "ring", 2);
+    CHECK_STATUS(fake_await_answer(&alone), MR_OK);
+    CHECK_STATUS(fake_await_answer(&first), MR_OK);
+    CHECK_STATUS(fake_await_answer(&second), MR_OK);
+    send_descriptor(&alone, 1, alone.socket);
+    send_descriptor(&first, 1, second.socket);
+    send_descriptor(&second, 1, first.socket);
+    fake_close(&alone);
+    fake_close(&first);
+    fake_close(&second);
+    await_connections(place.reader, 0);
+    CHECK(slots_statistics(place.reader).violations > 0);
+    place_works(&place);
+    place_end(&place);
+}
+
+/* … also one that comes while its session is awake, behind a large message's memory or before it. */
+static void die_beside_large(bool before)
+{
+    struct place place;
+    place_begin(&place);
+    atomic_store(&place.seen.held, true);
+    struct fake fake;
+    fake_open(&fake, "ring", 2);
+    CHECK_STATUS(fake_await_answer(&fake), MR_OK);
+    fake_text(&fake, MR_NORMAL, "held");
+    while (atomic_load(&place.seen.entered) == 0)
+        usleep(200);
+    int large;
+    CHECK_STATUS(ring_large_make("large", 5, &large), MR_OK);
+    if (before)
+        send_descriptor(&fake, 100, fake.socket);
+    send_descriptor(&fake, 2, large);
+    if (!before)
+        send_descriptor(&fake, 100, fake.socket);
+    fake_number(&fake, MR_NORMAL, RING_LARGE, 5);
+    close(large);
+    fake_close(&fake);
+    atomic_store(&place.seen.held, false);
+    counter_add(&place.seen.gate, 1);
+    await_connections(place.reader, 0);
+    CHECK_EQ(slots_statistics(place.reader).violations, 1);
+    CHECK_EQ(counter_get(&place.seen.got), before ? 1 : 2);
+    place_works(&place);
+    place_end(&place);
+}
+
+TEST(lane, a_writer_that_dies_with_its_socket_before_a_large_message_is_noticed)
+{
+    die_beside_large(true);
+}
+
+TEST(lane, a_writer_that_dies_with_its_socket_behind_a_large_message_is_noticed)
+{
+    die_beside_large(false);
+}
+
 TEST(lane, the_descriptor_of_a_reader_without_a_port_tells_of_rings)
 {
     struct place place;
