@@ -455,17 +455,47 @@ static void world_step(const struct step *step)
 
 /* ---- the end ---- */
 
-/* I5: who is here keeps the rules, as its own memory says. */
-static void check_sessions(void)
+/* I5: who is here keeps the rules, as its own memory says; and has been heard, unless it is without a doorbell. */
+static bool sessions_are_heard(void)
 {
+    bool heard = true;
     for (const struct ring_session *x = w.slot->sessions; x != NULL; x = x->next) {
         for (uint32_t level = 0; level < x->geometry.levels; level++) {
             const struct ring_reader *r = &x->levels[level].ring;
             uint64_t head = atomic_load(&r->head);
             DEMAND(r->tail - head <= r->capacity && r->position - head <= r->tail - head);
-            /* Who has no doorbell may have written something that nobody was told of. */
-            DEMAND(r->position == atomic_load(&r->control->tail) || !hostile_can_ring(x->sender.writer));
+            heard = heard && (r->position == atomic_load(&r->control->tail) || !hostile_can_ring(x->sender.writer));
         }
+    }
+    return heard;
+}
+
+static uint64_t world_connections(void)
+{
+    struct slot_counts counts;
+    slot_get_counts(w.slot, &counts);
+    DEMAND(counts.rings == counts.connections);
+    return counts.connections;
+}
+
+static bool only_the_honest_is_here(void)
+{
+    return world_connections() == 1;
+}
+
+static bool nobody_is_here(void)
+{
+    return world_connections() == 0;
+}
+
+/* A connection that was on its way to the slot when its writer went is closed by the janitor's thread, and its end is noticed
+ * only then. */
+static void world_take_until(bool (*come)(void))
+{
+    uint64_t give_up = clock_now() + UINT64_C(5000000000);
+    for (world_take_all(); !come(); world_take_all()) {
+        DEMAND(clock_now() < give_up);
+        sched_yield();
     }
 }
 
@@ -497,20 +527,6 @@ static void check_descriptors(void)
     }
 }
 
-/* Who has gone is noticed, also one whose connection is closed by the janitor alone. */
-static struct slot_counts world_await_connections(uint64_t count)
-{
-    struct slot_counts counts;
-    uint64_t give_up = clock_now() + UINT64_C(5000000000);
-    do {
-        world_take_all();
-        slot_get_counts(w.slot, &counts);
-        sched_yield();
-    } while (counts.connections != count && clock_now() < give_up);
-    DEMAND(counts.connections == count && counts.rings == count);
-    return counts;
-}
-
 static void world_end(bool quickly)
 {
     struct slot_counts counts;
@@ -518,16 +534,17 @@ static void world_end(bool quickly)
     world_settle_rename();
     if (!quickly) {
         hostile_ring_all();
-        world_take_all();
+        world_take_until(sessions_are_heard);
         honest_listen(&w.honest);
         DEMAND(honest_is_delivered(&w.honest) && honest_is_acknowledged(&w.honest) &&
                !honest_is_over(&w.honest)); /* I3 */
-        check_sessions();
         hostile_end();
-        counts = world_await_connections(1);
+        world_take_until(only_the_honest_is_here);
+        slot_get_counts(w.slot, &counts);
         DEMAND(counts.violations <= hostile_connections());
         honest_end(&w.honest);
-        counts = world_await_connections(0);
+        world_take_until(nobody_is_here);
+        slot_get_counts(w.slot, &counts);
         DEMAND(counts.ring_bytes == 0 && counts.unacknowledged == 0);
     }
     slot_close(w.slot, false, &lost);
