@@ -551,6 +551,8 @@ bool slot_urgent(slot *s)
     s->harvested = now;
     (void) slot_harvest(s);
     slot_look_around(s);
+    if (s->resting.first != NULL)
+        (void) slot_arm_resting(s); /* slot_take does it when it asks the set, which is not due so soon after this */
     atomic_store_explicit(&s->holds, s->ready.first != NULL || s->resting.first != NULL, memory_order_relaxed);
     return slot_has_urgent(s) || slot_has_callers(s);
 }
