@@ -162,6 +162,8 @@ uint64_t plain_drain(int descriptor)
     char nothing[1];
     uint64_t packets = 0;
     struct packet packet;
+    int yes = 1;
+    (void) setsockopt(descriptor, SOL_SOCKET, SO_PASSCRED, &yes, sizeof yes); /* I2, also for a ring's socket */
     for (;;) {
         struct iovec part = {nothing, 0};
         if (packet_receive(descriptor, &receiver, &part, 1, &packet) != 0)

@@ -69,19 +69,20 @@ static bool held_prepare(struct ring_session *x)
     return x->held != NULL;
 }
 
-/* One packet. RING_SHARE: it is held, or was an orphan; RING_EMPTY: there is none. */
+/* One packet. RING_SHARE: it is held, or was an orphan; RING_EMPTY: there is none, and an end is an end only where the peer
+ * has hung up: an empty packet looks like one. */
 static enum ring_end large_receive(struct ring_session *x)
 {
     union ring_any_packet packet;
     int descriptor = -1;
     int status = ring_packet_receive(x->socket, &packet, &descriptor);
     if (status != MR_OK)
-        return status == MR_E_FULL || status == MR_E_GONE ? RING_EMPTY : RING_BROKEN;
+        return status == MR_E_FULL || (status == MR_E_GONE && ring_session_has_hung_up(x)) ? RING_EMPTY : RING_BROKEN;
     KILL_POINT(reader, large_received);
     bool large = packet.packet.type == PACKET_LARGE && packet.large.level < x->geometry.levels;
-    bool orphan = large && packet.large.sequence < x->levels[packet.large.level].sequence;
-    if (large && !orphan && x->held_count < RING_LARGE_MOST &&
-        ring_large_check(descriptor, packet.large.length) == MR_OK) {
+    bool sealed = large && ring_large_check(descriptor, packet.large.length) == MR_OK;
+    bool orphan = sealed && packet.large.sequence < x->levels[packet.large.level].sequence;
+    if (sealed && !orphan && x->held_count < RING_LARGE_MOST) {
         x->held[x->held_count++] = (struct ring_held){.level = packet.large.level,
                                                       .descriptor = descriptor,
                                                       .sequence = packet.large.sequence,
@@ -103,7 +104,7 @@ bool ring_session_hear(struct ring_session *x)
     enum ring_end end = held_prepare(x) ? RING_SHARE : RING_BROKEN;
     for (unsigned look = 0; look < LARGE_LOOKS && end == RING_SHARE; look++)
         end = large_receive(x);
-    x->broken = end != RING_EMPTY;
+    x->broken = x->broken || end != RING_EMPTY;
     status_restore(&before);
     return !x->broken;
 }

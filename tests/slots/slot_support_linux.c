@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,4 +147,26 @@ void slots_await_descriptors(size_t most)
     /* A thread's closing cannot be waited for by any event; the test's time limit ends this. */
     while (slots_descriptors() > most)
         usleep(1000);
+}
+
+int slots_lingering_socket(int *holder)
+{
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof address;
+    int small = 1;
+    (void) setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    if (bind(listener, (struct sockaddr *) &address, length) != 0 || listen(listener, 1) != 0 ||
+        getsockname(listener, (struct sockaddr *) &address, &length) != 0)
+        return -1;
+    int client = socket(AF_INET, SOCK_STREAM, 0);
+    if (connect(client, (struct sockaddr *) &address, length) != 0)
+        return -1;
+    *holder = accept(listener, NULL, NULL);
+    close(listener);
+    struct linger hour = {.l_onoff = 1, .l_linger = 3600};
+    (void) setsockopt(client, SOL_SOCKET, SO_LINGER, &hour, sizeof hour);
+    static char data[65536];
+    while (send(client, data, sizeof data, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {}
+    return client;
 }

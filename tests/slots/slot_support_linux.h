@@ -23,4 +23,8 @@ void slots_join(pid_t child);
 /* Waits until the process has no more than so many descriptors: closing happens on other threads too. */
 void slots_await_descriptors(size_t most);
 
+/* A connected TCP socket over the loopback with unsent data, which lingers for an hour when it is closed; *holder: its
+ * other end. */
+int slots_lingering_socket(int *holder);
+
 #endif

@@ -3,6 +3,7 @@
 
 #include <sched.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 
 #include "queue/switch_mark_linux.h"
@@ -382,6 +383,22 @@ TEST(lane, writers_that_die_with_their_sockets_on_their_way_to_the_reader_are_no
     place_end(&place);
 }
 
+/* … also behind a packet that looks like an end. */
+TEST(lane, a_writer_that_dies_with_its_socket_behind_an_empty_packet_is_noticed)
+{
+    struct place place;
+    place_begin(&place);
+    struct fake fake;
+    fake_open(&fake, "ring", 2);
+    CHECK_STATUS(fake_await_answer(&fake), MR_OK);
+    CHECK_EQ(send(fake.socket, "", 0, 0), 0);
+    send_descriptor(&fake, 1, fake.socket);
+    fake_close(&fake);
+    await_connections(place.reader, 0);
+    place_works(&place);
+    place_end(&place);
+}
+
 /* … also one that comes while its session is awake, behind a large message's memory or before it. */
 static void die_beside_large(bool before)
 {
@@ -421,6 +438,66 @@ TEST(lane, a_writer_that_dies_with_its_socket_before_a_large_message_is_noticed)
 TEST(lane, a_writer_that_dies_with_its_socket_behind_a_large_message_is_noticed)
 {
     die_beside_large(false);
+}
+
+/* Large messages' packets that no record will ask for: they bring memory, or their writer goes. */
+TEST(lane, an_orphan_that_is_no_memory_is_a_violation)
+{
+    struct place place;
+    place_begin(&place);
+    struct fake fake;
+    int ends[2];
+    CHECK_EQ(pipe(ends), 0);
+    fake_open(&fake, "ring", 2);
+    CHECK_STATUS(fake_await_answer(&fake), MR_OK);
+    send_descriptor(&fake, 0, ends[0]);
+    fake_await_end(&fake);
+    CHECK_EQ(slots_statistics(place.reader).violations, 1);
+    close(ends[0]);
+    close(ends[1]);
+    fake_close(&fake);
+    place_works(&place);
+    place_end(&place);
+}
+
+/* Closing it blocks for an hour. */
+static void fake_leave_lingering(struct fake *fake, int *holder)
+{
+    int lingering = slots_lingering_socket(holder);
+    CHECK(lingering >= 0);
+    for (int i = 0; i < 3; i++)
+        CHECK_EQ(send(fake->socket, "", 0, 0), 0);
+    send_descriptor(fake, 100, lingering);
+    close(lingering);
+    CHECK_EQ(shutdown(fake->socket, SHUT_WR), 0);
+}
+
+TEST(lane, what_lies_behind_empty_packets_is_closed_elsewhere)
+{
+    struct place place;
+    place_begin(&place);
+    struct fake session, guest;
+    struct ring_geometry geometry = fake_geometry(1, RING_CAPACITY_MIN, 0);
+    int holders[2];
+    fake_open(&session, "ring", 2);
+    CHECK_STATUS(fake_await_answer(&session), MR_OK);
+    atomic_store(&place.seen.held, true);
+    fake_text(&session, MR_NORMAL, "held");
+    while (atomic_load(&place.seen.entered) == 0)
+        usleep(200);
+    fake_connect(&guest, "ring", &geometry);
+    fake_leave_lingering(&session, &holders[0]);
+    fake_leave_lingering(&guest, &holders[1]);
+    atomic_store(&place.seen.held, false);
+    counter_add(&place.seen.gate, 1);
+    await_connections(place.reader, 0);
+    fake_await_end(&guest);
+    place_works(&place);
+    fake_close(&session);
+    fake_close(&guest);
+    close(holders[0]);
+    close(holders[1]);
+    place_end(&place);
 }
 
 TEST(lane, the_descriptor_of_a_reader_without_a_port_tells_of_rings)
@@ -1188,6 +1265,110 @@ static void flood_run(void *argument)
         if (!fake_send(&flood->fake, MR_NORMAL, "flood", 5))
             (void) ring_refresh(&flood->fake.rings[0]);
     }
+}
+
+static void flood_patiently(void *argument)
+{
+    struct flood *flood = argument;
+    while (!atomic_load(&flood->stop))
+        fake_send_waiting(&flood->fake, MR_NORMAL, "flood", 5);
+}
+
+static void see_slowly(mr_reader *reader, const mr_message *message, void *context)
+{
+    (void) reader;
+    (void) message;
+    (void) context;
+    usleep(1000);
+}
+
+/* What it said is not forgotten because what it says later, before its turn, is in order. */
+TEST(lane, a_violation_is_not_forgiven)
+{
+    enum { FLOODS = 4 };
+    struct place place;
+    mr_reader_options options = place_options(&place);
+    options.on_message = see_slowly;
+    place.reader = slots_reader("ring", &options);
+    struct ring_geometry geometry = fake_geometry(1, RING_CAPACITY_MIN, 0);
+    struct flood floods[FLOODS];
+    thread runners[FLOODS];
+    struct fake evil;
+    int ends[2], memory;
+    CHECK_EQ(pipe(ends), 0);
+    CHECK_STATUS(ring_large_make("large", 5, &memory), MR_OK);
+    for (int i = 0; i < FLOODS; i++) {
+        atomic_init(&floods[i].stop, false);
+        fake_connect(&floods[i].fake, "ring", &geometry);
+        fake_say_hello(&floods[i].fake);
+        CHECK_STATUS(fake_await_answer(&floods[i].fake), MR_OK);
+        CHECK_STATUS(thread_start(&runners[i], "flood", flood_patiently, &floods[i]), MR_OK);
+    }
+    fake_open(&evil, "ring", 2);
+    CHECK_STATUS(fake_await_answer(&evil), MR_OK);
+    struct ring_large packet = {.sequence = 100, .length = 5};
+    ring_packet_init(&packet.packet, PACKET_LARGE, 0);
+    CHECK_STATUS(ring_packet_send(evil.socket, &packet, sizeof packet, ends[0]), MR_OK);
+    packet.sequence = 0;
+    for (int status = MR_OK; status != MR_E_GONE;) {
+        int unread = 0;
+        usleep(300); /* one or two for each look */
+        CHECK_EQ(ioctl(evil.socket, TIOCOUTQ, &unread), 0);
+        if (unread < 2000)
+            status = ring_packet_send(evil.socket, &packet, sizeof packet, memory);
+    }
+    CHECK_EQ(slots_statistics(place.reader).violations, 1);
+    for (int i = 0; i < FLOODS; i++) {
+        atomic_store(&floods[i].stop, true);
+        thread_join(runners[i]);
+        fake_close(&floods[i].fake);
+    }
+    close(ends[0]);
+    close(ends[1]);
+    close(memory);
+    fake_close(&evil);
+    uint64_t lost;
+    (void) mr_reader_close(place.reader, &lost); /* what the floods have left */
+    CHECK_STATUS(mr_port_close(place.port), MR_OK);
+}
+
+/* Reads by calls: who was silent is heard again, however busy another one keeps the reader. */
+TEST(lane, a_flood_hides_nobody_from_a_reader_that_calls)
+{
+    enum { ROUNDS = 30, SILENCE = 50000, PATIENCE = 1000000 };
+    struct place place;
+    mr_reader_options options = place_options(&place);
+    options.port = NULL;
+    options.on_message = NULL;
+    place.reader = slots_reader("ring", &options);
+    struct flood flood;
+    struct fake other;
+    thread runner;
+    char text[16];
+    size_t length;
+    atomic_init(&flood.stop, false);
+    fake_open(&flood.fake, "ring", 2);
+    fake_open(&other, "ring", 2);
+    CHECK_STATUS(mr_reader_read(place.reader, text, sizeof text, &length, 0), MR_E_TIMEOUT);
+    CHECK_STATUS(fake_await_answer(&flood.fake), MR_OK);
+    CHECK_STATUS(fake_await_answer(&other), MR_OK);
+    CHECK_STATUS(thread_start(&runner, "flood", flood_run, &flood), MR_OK);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < SILENCE; i++)
+            CHECK_STATUS(mr_reader_read(place.reader, text, sizeof text, &length, MR_FOREVER), MR_OK);
+        fake_text(&other, MR_NORMAL, "other");
+        for (int i = 0; text[0] != 'o'; i++) {
+            CHECK(i < PATIENCE);
+            CHECK_STATUS(mr_reader_read(place.reader, text, sizeof text, &length, MR_FOREVER), MR_OK);
+        }
+    }
+    atomic_store(&flood.stop, true);
+    thread_join(runner);
+    fake_close(&flood.fake);
+    fake_close(&other);
+    uint64_t lost;
+    (void) mr_reader_close(place.reader, &lost); /* what the flood has left */
+    CHECK_STATUS(mr_port_close(place.port), MR_OK);
 }
 
 TEST(names, a_flood_to_the_old_name_keeps_nothing)

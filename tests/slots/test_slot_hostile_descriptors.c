@@ -29,29 +29,6 @@ static ssize_t send_descriptors(int client, const int *descriptors, size_t count
     return sendmsg(client, &header, MSG_NOSIGNAL);
 }
 
-/* A connected TCP socket over the loopback with unsent data, which lingers for an hour when it is closed. */
-static int lingering_socket(int *holder)
-{
-    int listener = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t length = sizeof address;
-    int small = 1;
-    (void) setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    if (bind(listener, (struct sockaddr *) &address, length) != 0 || listen(listener, 1) != 0 ||
-        getsockname(listener, (struct sockaddr *) &address, &length) != 0)
-        return -1;
-    int client = socket(AF_INET, SOCK_STREAM, 0);
-    if (connect(client, (struct sockaddr *) &address, length) != 0)
-        return -1;
-    *holder = accept(listener, NULL, NULL);
-    close(listener);
-    struct linger hour = {.l_onoff = 1, .l_linger = 3600};
-    (void) setsockopt(client, SOL_SOCKET, SO_LINGER, &hour, sizeof hour);
-    static char data[65536];
-    while (send(client, data, sizeof data, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {}
-    return client;
-}
-
 enum kind { KIND_FILE, KIND_PIPE, KIND_SOCKET, KIND_FULL_PAIR, KIND_EPOLL, KIND_LINGER, KIND_MEMFD, KIND_SELF, KINDS };
 
 /* Makes one descriptor of the kind; what belongs to it stays open in `keep` (up to 3). */
@@ -81,7 +58,7 @@ static int make_descriptor(enum kind kind, int client, int *keep)
         (void) epoll_ctl(keep[0], EPOLL_CTL_ADD, client, &event);
         return dup(keep[0]);
     case KIND_LINGER:
-        return lingering_socket(&keep[0]);
+        return slots_lingering_socket(&keep[0]);
     case KIND_MEMFD:
         return memfd_create("hostile", 0);
     case KIND_SELF:
