@@ -1335,7 +1335,7 @@ TEST(lane, a_violation_is_not_forgiven)
 /* Reads by calls: who was silent is heard again, however busy another one keeps the reader. */
 TEST(lane, a_flood_hides_nobody_from_a_reader_that_calls)
 {
-    enum { ROUNDS = 30, SILENCE = 50000, PATIENCE = 1000000 };
+    enum { ROUNDS = 10, SILENCE = 50000, PATIENCE = 1000000 };
     struct place place;
     mr_reader_options options = place_options(&place);
     options.port = NULL;
