@@ -48,9 +48,9 @@ struct tally {
 
 /* ---- large messages ---- */
 
-static void held_remove(struct ring_session *x, unsigned index, bool trusted)
+static void held_remove(struct ring_session *x, unsigned index, bool quick)
 {
-    if (trusted)
+    if (quick)
         close(x->held[index].descriptor);
     else
         janitor_close(&x->held[index].descriptor, 1);
@@ -321,7 +321,7 @@ static enum ring_end level_take_large(struct taking *t, struct ring_session *x, 
     if (end != RING_SHARE)
         return end;
     left->bytes -= (int64_t) held.length;
-    held_remove(x, index, true); /* it is what it has to be, or it could not have been read */
+    held_remove(x, index, true); /* no larger than the slot allows: it does not take long */
     return RING_SHARE;
 }
 

@@ -424,11 +424,13 @@ static void slot_open_doors(slot *s, struct taking *t)
         ring_hear_guests(s);
 }
 
-static void taking_harvest(slot *s, struct taking *t)
+/* Asks the set while others are busy, and puts to sleep who rests: nobody else does until they are quiet. `around`: a while has
+ * passed, and who is awake does not ring. */
+static void slot_ask(slot *s, uint64_t now, bool around)
 {
-    s->harvested = clock_now();
+    s->harvested = now;
     (void) slot_harvest(s);
-    if (t->late)
+    if (around)
         slot_look_around(s);
     if (s->resting.first != NULL)
         (void) slot_arm_resting(s);
@@ -451,7 +453,7 @@ static enum serving slot_serve(slot *s, struct taking *t)
                 return SERVED_OVER;
             }
             if (t->late || taking_is_due(t))
-                taking_harvest(s, t);
+                slot_ask(s, clock_now(), t->late);
             t->late = false;
             t->since_harvest = 0;
         }
@@ -548,11 +550,7 @@ bool slot_urgent(slot *s)
     uint64_t now = clock_now();
     if (now - s->harvested < LOOK_NS + s->ready.count * LOOK_SESSION_NS)
         return false;
-    s->harvested = now;
-    (void) slot_harvest(s);
-    slot_look_around(s);
-    if (s->resting.first != NULL)
-        (void) slot_arm_resting(s); /* slot_take does it when it asks the set, which is not due so soon after this */
+    slot_ask(s, now, true);
     atomic_store_explicit(&s->holds, s->ready.first != NULL || s->resting.first != NULL, memory_order_relaxed);
     return slot_has_urgent(s) || slot_has_callers(s);
 }
